@@ -1,0 +1,5 @@
+"""``python -m engine`` is ``roomcast``."""
+
+from engine.cli import main
+
+main()

@@ -1,0 +1,231 @@
+"""The rooms of an edge and the edge's end of the link.
+
+Owns the open rooms, what goes up to the hub at the end of each turn, and what comes down. Must not know sockets beyond the
+wire.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import trio
+
+from engine.edge.fanout import Fanout
+from engine.edge.room import EdgeRoom
+from engine.edge.session import Session, Wire
+from engine.errors import Code, Refused
+from engine.link.base import End
+from engine.link.messages import (
+    Backfill,
+    CloseRoom,
+    DirectTo,
+    Down,
+    Frames,
+    Likes,
+    Pace,
+    Presence,
+    QualitySum,
+    RefuseRoom,
+    ReplyTo,
+    Restart,
+    SharedSnapshot,
+    Stop,
+    Up,
+)
+from engine.room.encoder import encode_message
+from engine.schema import DirectMessage, Join, Reply
+from engine.settings import Settings
+from engine.timing import Bell, Deadlines
+
+__all__ = ["Rooms"]
+
+_BACKLOG_MAX: Final = 100_000
+"""Messages that may wait for the hub; above it viewers' events are refused with a retry."""
+_PACE_SECONDS: Final = 0.25
+"""Time between reports of the fan-out's speed."""
+
+
+class Rooms:
+    """See the module's docstring.
+
+    :ivar stopped: set when the hub has sent its last message.
+    """
+
+    def __init__(self, settings: Settings, wire: Wire, link: End[Up, Down]) -> None:
+        self._settings = settings
+        self._wire = wire
+        self._link = link
+        self._rooms: dict[str, EdgeRoom] = {}
+        self._outbox: list[Up] = []
+        self._dirty: dict[EdgeRoom, None] = {}
+        self._lingering: Deadlines[EdgeRoom] = Deadlines()
+        self._linger_bell = Bell()
+        self._paced_at = 0.0
+        self._paced = (0.0, 0)
+        self._replies: dict[Session, list[bytes]] = {}
+        self.fanout = Fanout(settings.edge.slice_frames, self.turn_over)
+        self.stopped = trio.Event()
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def __getitem__(self, name: str) -> EdgeRoom:
+        return self._rooms[name]
+
+    def values(self) -> list[EdgeRoom]:
+        """The open rooms."""
+        return list(self._rooms.values())
+
+    # -- for requests -------------------------------------------------------------------------------------------------
+
+    def join(self, session: Session, join: Join) -> None:
+        """Let a viewer into a room. Raises `Refused`."""
+        room = self._rooms.get(join.room)
+        limits = self._settings.room
+        if room is None:
+            if len(self._rooms) >= limits.rooms_max:
+                raise Refused(Code.ROOM_FULL, "no more rooms on this node (room.rooms_max)", 5000)
+            room = self._rooms[join.room] = EdgeRoom(join.room, limits, self._wire)
+        elif limits.viewers_max and len(room) >= limits.viewers_max:
+            raise Refused(Code.ROOM_FULL, "the room is full (room.viewers_max)", 5000)
+        self.touch(room)
+        room.enter(session, join, trio.current_time())
+
+    def leave(self, session: Session) -> None:
+        """A viewer leaves its room, if it is in one."""
+        room = session.room
+        if room is not None:
+            room.leave(session)
+            self.touch(room)
+
+    def touch(self, room: EdgeRoom) -> None:
+        """The hub is to be told of the room at the end of the turn."""
+        self._dirty[room] = None
+
+    def send(self, message: Up) -> None:
+        """To the hub, at the end of the turn. Raises `Refused` when too much waits already."""
+        if self._link.backlog + len(self._outbox) >= _BACKLOG_MAX:
+            raise Refused(Code.OVERLOADED, "the node is behind with its input", 1000)
+        self._outbox.append(message)
+
+    def turn_over(self) -> None:
+        """Hand over to the hub what came together in this turn."""
+        if self._dirty:
+            dirty, self._dirty = self._dirty, {}
+            for room in dirty:
+                self._report(room)
+        fanout = self.fanout
+        now = time.perf_counter()
+        if now - self._paced_at >= _PACE_SECONDS:
+            seconds, frames = self._paced
+            if fanout.frames > frames:
+                self._outbox.append(Pace(fanout.seconds - seconds, fanout.frames - frames))
+                self._paced = (fanout.seconds, fanout.frames)
+            self._paced_at = now
+        if self._outbox:
+            outbox, self._outbox = self._outbox, []
+            self._link.send(outbox)
+
+    def _report(self, room: EdgeRoom) -> None:
+        outbox = self._outbox
+        if room.outbox:
+            outbox += room.outbox
+            room.outbox = []
+        viewers = len(room)
+        if viewers != room.reported_viewers:
+            room.reported_viewers = viewers
+            outbox.append(Presence(room.name, viewers))
+        if room.likes != room.reported_likes:
+            room.reported_likes = room.likes
+            outbox.append(Likes(room.name, room.likes))
+        if room.quality[0]:
+            outbox.append(QualitySum(room.name, *room.quality))
+            room.quality = [0, 0, 0, 0]
+        if not viewers and not room.pending and room.empty_since is None:
+            room.empty_since = trio.current_time()
+            self._lingering.add(room.empty_since + self._settings.room.linger_seconds, room)
+            self._linger_bell.ring()
+
+    async def expire(self) -> None:
+        """Forget rooms that stayed empty for the linger time, until cancelled."""
+        linger = self._settings.room.linger_seconds
+        while True:
+            await self._linger_bell.wait_until(self._lingering.next())
+            now = trio.current_time()
+            for room in self._lingering.expired(now):
+                if room.empty_since is not None and room.empty_since + linger <= now and self._rooms.get(room.name) is room:
+                    del self._rooms[room.name]
+                    self._outbox.append(CloseRoom(room.name))
+            self.turn_over()
+
+    # -- from the hub -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Receive from the hub until its end of the link closes."""
+        while messages := await self._link.receive():
+            now = trio.current_time()
+            for message in messages:
+                self._take(message, now)
+            self._send_replies()
+            self.turn_over()
+        self.stopped.set()
+
+    def _take(self, message: Down, now: float) -> None:
+        if isinstance(message, ReplyTo):
+            self._reply(message)
+            return
+        if isinstance(message, Stop):
+            self.stopped.set()
+            return
+        room = self._rooms.get(message.room)
+        if room is None:
+            return
+        match message:
+            case Frames():
+                room.frames(message, now)
+                self._fan_out(room)
+            case SharedSnapshot():
+                room.snapshot(message, now)
+                self.touch(room)
+            case Backfill():
+                room.backfill(message, now)
+                self.touch(room)
+            case Restart():
+                room.restart(message, now)
+                self._fan_out(room)
+            case DirectTo():
+                self._direct(room, message)
+            case RefuseRoom():
+                self._refuse(room, message)
+
+    def _fan_out(self, room: EdgeRoom) -> None:
+        for track in room.tracks.values():
+            self.fanout.add(track)
+
+    def _reply(self, message: ReplyTo) -> None:
+        session = self._wire.find(message.viewer)
+        if session is not None and session.codec is not None:
+            reply = Reply(message.ref, message.code, message.offset, message.text, message.retry_after_ms)
+            self._replies.setdefault(session, []).append(encode_message(session.codec, reply))
+
+    def _send_replies(self) -> None:
+        """One write for each viewer, however many of its requests were answered."""
+        if self._replies:
+            replies, self._replies = self._replies, {}
+            for session, frames in replies.items():
+                self._wire.push(session, b"".join(frames) if len(frames) > 1 else frames[0])
+
+    def _direct(self, room: EdgeRoom, message: DirectTo) -> None:
+        direct = DirectMessage(room.handle, message.author, message.body, message.time)
+        for track in room.tracks.values():
+            for session in track.sessions:
+                if session.author is not None and session.author.id == message.user:
+                    self._wire.push(session, encode_message(track.codec, direct))
+
+    def _refuse(self, room: EdgeRoom, message: RefuseRoom) -> None:
+        del self._rooms[room.name]
+        for session, ref in room.refuse():
+            if session.codec is not None:
+                reply = Reply(ref, message.code, 0, message.text, 5000)
+                self._wire.push(session, encode_message(session.codec, reply))

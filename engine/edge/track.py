@@ -1,0 +1,318 @@
+"""A room's viewers of one codec at this edge: their shared log and their cursors.
+
+Owns the two sets a viewer can be in. **Live** viewers have everything up to the last pass and get the next frame by a plain
+``send``; **laggards** have something half-sent or left over and go on from their own cursor when their socket takes more. A
+slow viewer therefore delays nobody and costs a pin on one shared frame. Must not know what frames say.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.edge.session import Session, Wire
+from engine.errors import Close
+from engine.link.messages import SharedSnapshot
+from engine.room.encoder import encode_message, plain
+from engine.room.log import Entry, FrameLog
+from engine.schema import Codec, Gap
+from engine.settings import RoomSettings
+
+__all__ = ["Track"]
+
+_GATHER: Final = 64
+"""Entries in one catch-up write; Linux takes up to 1,024 buffers (IOV_MAX)."""
+_GATHER_BYTES: Final = 262_144
+"""Bytes in one catch-up write: more than a viewer's send buffer takes, so that gathering never limits it."""
+_SNAPSHOT_SECONDS: Final = 1.0
+"""How far back a newcomer may begin: everybody who joins within it shares a snapshot and catches up from the log."""
+_SNAPSHOT_SLACK: Final = 65_536
+"""Bytes of frames after which a snapshot is renewed for the next newcomer instead of followed by all of them."""
+
+
+class Track:
+    """See the module's docstring.
+
+    :ivar log: finished frames.
+    :ivar passed: every live viewer has the entries before this one; the next pass begins here.
+    :ivar appended: bytes of frames so far.
+    :ivar skipped: how often the lag policy was applied.
+    """
+
+    __slots__ = (
+        "_groups",
+        "_pass",
+        "_settings",
+        "_snapshot",
+        "_snapshot_bytes",
+        "_snapshot_number",
+        "_target",
+        "_wire",
+        "appended",
+        "codec",
+        "handle",
+        "laggards",
+        "log",
+        "passed",
+        "skipped",
+    )
+
+    def __init__(self, handle: int, codec: Codec, snapshot: SharedSnapshot, settings: RoomSettings, wire: Wire) -> None:
+        self.handle = handle
+        self.codec = codec
+        self._settings = settings
+        self._wire = wire
+        self.log = FrameLog(snapshot.epoch, snapshot.offset, settings)
+        self._groups: dict[int, dict[Session, None]] = {}
+        self.laggards: dict[Session, None] = {}
+        self.passed = 0
+        self.appended = 0
+        self.skipped = 0
+        self._pass: list[tuple[int, list[Session]]] = []
+        self._target = 0
+        self.renew(snapshot)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._groups.values())) + len(self.laggards)
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Everybody here."""
+        return [session for group in self._groups.values() for session in group] + list(self.laggards)
+
+    @property
+    def settled(self) -> bool:
+        """Whether every live viewer has every entry."""
+        return self.passed == self.log.end and not self._pass
+
+    # -- frames in ----------------------------------------------------------------------------------------------------
+
+    def append(self, first: int, last: int, frames: dict[int, bytes], now: float) -> None:
+        """The hub finished a batch."""
+        self.log.append(first, last, frames, now)
+        self._appended(now)
+
+    def restart(self, epoch: int, offset: int, frames: dict[int, bytes], now: float) -> None:
+        """The room goes on in another epoch; the frames tell those who follow."""
+        self.log.restart(epoch, offset, frames, now)
+        self._appended(now)
+
+    def _appended(self, now: float) -> None:
+        log = self.log
+        self.appended += log[log.end - 1].size
+        cutoff = log.cutoff(now)
+        if self.laggards:
+            oldest = max(cutoff, log.lagging(now))
+            for session in list(self.laggards):
+                if session.cursor < oldest and session.entry is None:
+                    # Whoever has nothing half-sent has its cursor in the log: this comes before every trim.
+                    entry = log[session.cursor]
+                    self._overtake(session, entry.epoch, entry.first)
+        # Nobody who is live is behind the last pass, and a pass in progress needs its entries.
+        log.trim(min(cutoff, self.passed))
+        overdue = log.overdue(now)
+        if overdue:
+            for session in list(self.laggards):
+                if session.entry in overdue:
+                    self._wire.close(session, Close.LOG_FULL, "a frame you have half of left the log")
+
+    def renew(self, snapshot: SharedSnapshot) -> None:
+        """A newer snapshot: the state after the newest entry of the log."""
+        self._snapshot = snapshot.frames[self.codec.number]
+        self._snapshot_number = self.log.end
+        self._snapshot_bytes = self.appended
+
+    def snapshot(self, now: float) -> tuple[bytes, int] | None:
+        """A snapshot's frame and the cursor that continues it; None if a newer one is needed."""
+        log, number = self.log, self._snapshot_number
+        if number < log.start or number < log.epoch_start or self.appended - self._snapshot_bytes > _SNAPSHOT_SLACK:
+            return None
+        if number < log.end and log[number].at < now - _SNAPSHOT_SECONDS:
+            return None
+        return self._snapshot, number
+
+    # -- viewers ------------------------------------------------------------------------------------------------------
+
+    def enter(self, session: Session, cursor: int) -> None:
+        """A viewer begins at ``cursor``. What it has not got yet is sent at once, as far as its socket takes it."""
+        session.track = self
+        session.cursor = cursor
+        if cursor >= self.log.end and not session.blocked:
+            self._live(session)
+        else:
+            self.pump(session)
+
+    def leave(self, session: Session) -> None:
+        """A viewer is gone. What it has half of is released."""
+        session.track = None
+        if session.entry is not None:
+            self.log.unpin(session.entry)
+            session.entry = None
+        self.laggards.pop(session, None)
+        group = self._groups.get(session.variant)
+        if group is not None:
+            group.pop(session, None)
+
+    def hold(self, session: Session) -> None:
+        """Something is left over for a viewer: it goes on when its socket takes more."""
+        if session in self.laggards:
+            return
+        group = self._groups.get(session.variant)
+        if group is not None:
+            group.pop(session, None)
+        self.laggards[session] = None
+        self._wire.arm(session, True)
+
+    def _live(self, session: Session) -> None:
+        group = self._groups.get(session.variant)
+        if group is None:
+            group = self._groups[session.variant] = {}
+        group[session] = None
+
+    # -- the pass: everybody who is live gets the new frames ---------------------------------------------------------------
+
+    def begin(self) -> bool:
+        """Start a pass if there is something new. Returns whether one is in progress."""
+        if not self._pass and self.passed < self.log.end:
+            self._target = self.log.end
+            self._pass = [(variant, list(group)) for variant, group in self._groups.items() if group]
+            if not self._pass:
+                self.passed = self._target
+        return bool(self._pass)
+
+    def step(self, budget: int) -> int:
+        """Go on with the pass for at most ``budget`` sends and return how many were made."""
+        done = 0
+        while self._pass and done < budget:
+            variant, sessions = self._pass[-1]
+            # From the end, because that is where a list gives up elements for nothing.
+            cut = max(len(sessions) - (budget - done), 0)
+            some = sessions[cut:]
+            del sessions[cut:]
+            if not sessions:
+                self._pass.pop()
+            done += len(some)
+            self._send(variant, some)
+        if not self._pass:
+            self.passed = self._target
+        return done
+
+    def _send(self, variant: int, sessions: list[Session]) -> None:
+        number, target = self.passed, self._target
+        if target - number == 1:
+            data = _bytes_of(self.log[number], variant)
+        else:
+            data = b"".join([_bytes_of(self.log[n], variant) for n in range(number, target)])
+        size = len(data)
+        for session in sessions:
+            if (
+                session.cursor != number
+                or session.track is not self
+                or session.entry is not None
+                or session.private is not None
+            ):
+                # Came in or fell behind during this pass: its own cursor says what it needs.
+                if session.track is self and session.cursor < target and session not in self.laggards:
+                    self.pump(session)
+                continue
+            try:
+                count = session.send(data)
+            except BlockingIOError:
+                count = 0
+            except OSError:
+                self._wire.drop(session)
+                continue
+            if count == size:
+                session.cursor = target
+            else:
+                self._advance(session, count)
+                self.hold(session)
+
+    # -- leftovers ----------------------------------------------------------------------------------------------------
+
+    def _advance(self, session: Session, count: int) -> None:
+        """Account for ``count`` bytes that left, from the cursor's entry on."""
+        log, variant = self.log, session.variant
+        while count:
+            entry = log[session.cursor]
+            size = len(_bytes_of(entry, variant))
+            if count < size:
+                session.entry = entry
+                session.sent = count
+                log.pin(entry)
+                return
+            count -= size
+            session.cursor += 1
+
+    def pump(self, session: Session) -> None:
+        """Send a viewer what it is behind with, as much as its socket takes: first the rest of a half-sent frame, then
+        private frames, then whatever follows, several batches in a write."""
+        log = self.log
+        try:
+            if not self._finish(session) or session.track is not self:
+                return
+            if not session.flush_private():
+                self.hold(session)
+                return
+            while session.cursor < log.end:
+                gathered: list[bytes] = []
+                size, number = 0, session.cursor
+                while number < log.end and len(gathered) < _GATHER and size < _GATHER_BYTES:
+                    data = _bytes_of(log[number], session.variant)
+                    gathered.append(data)
+                    size += len(data)
+                    number += 1
+                count = session.sock.sendmsg(gathered)
+                self._advance(session, count)
+                if count < size:
+                    self.hold(session)
+                    return
+        except BlockingIOError:
+            self.hold(session)
+        except OSError:
+            self._wire.drop(session)
+        else:
+            if self.laggards.pop(session, self) is None:
+                self._wire.arm(session, False)
+            self._live(session)
+
+    def _finish(self, session: Session) -> bool:
+        """Send the rest of a half-sent entry; return whether the viewer is at a frame boundary."""
+        entry = session.entry
+        if entry is None:
+            return True
+        data = _bytes_of(entry, session.variant)
+        session.sent += session.send(memoryview(data)[session.sent :])
+        if session.sent < len(data):
+            return False
+        session.entry = None
+        session.cursor = entry.number + 1
+        self.log.unpin(entry)
+        if session.cursor < self.log.start:
+            self._overtake(session, entry.epoch, entry.last + 1)
+        return True
+
+    # -- lag ----------------------------------------------------------------------------------------------------------
+
+    def _overtake(self, session: Session, epoch: int, first: int) -> None:
+        """Apply the lag policy to a viewer at a frame boundary who has everything before ``first``."""
+        log = self.log
+        self.skipped += 1
+        if self._settings.lag_policy == "close":
+            self._wire.close(session, Close.LAG, "too far behind")
+            return
+        if epoch == log.epoch:
+            session.cursor = log.end
+            told = encode_message(self.codec, Gap(self.handle, epoch, first, log.head, "lag"))
+        else:
+            snapshot = self.snapshot(log[log.end - 1].at)
+            if snapshot is None:
+                self._wire.close(session, Close.LAG, "too far behind, and the room began a new epoch")
+                return
+            frame, session.cursor = snapshot
+            told = encode_message(self.codec, Gap(self.handle, epoch, first, 0, "epoch")) + frame
+        self._wire.push(session, told)
+
+
+def _bytes_of(entry: Entry, variant: int) -> bytes:
+    frame = entry.frames.get(variant)
+    return entry.frames[plain(variant)] if frame is None else frame

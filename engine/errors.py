@@ -1,0 +1,114 @@
+"""What can go wrong, in numbers a client can act upon and exceptions a caller can catch.
+
+Owns the reply codes, the close codes and the base of all exceptions. Knows no other module.
+
+Both kinds of code come in bands, so that a client written today does the right thing with a code added tomorrow: the
+band says whether to try again, the number says why.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = ["Close", "Code", "Refused", "RoomcastError"]
+
+
+class Code(IntEnum):
+    """Code of a reply. 0 is success, 1..99 *the same request may succeed later*, 100..199 *this request never will*."""
+
+    OK = 0
+
+    RATE_LIMITED = 1
+    """The viewer sent more than its rate; ``retry_after_ms`` says when the next one fits."""
+    OVERLOADED = 2
+    """The node holds as much unpublished input as it may."""
+    UNAVAILABLE = 3
+    """The broker or the room is out of reach at the moment."""
+    ROOM_FULL = 4
+    """The node serves as many rooms, or the room as many viewers, as its operator allows."""
+
+    INVALID = 100
+    """The message does not have the documented shape; the text names the field."""
+    UNKNOWN_KIND = 101
+    """No message of this kind is accepted from a client."""
+    NOT_JOINED = 102
+    """The handle names no room that this connection has joined."""
+    ALREADY_JOINED = 103
+    """This connection is in a room already."""
+    FORBIDDEN = 104
+    """The viewer's role lacks the permission."""
+    TOO_LONG = 105
+    """A text is longer than the operator allows."""
+    EMPTY = 106
+    """A text holds nothing visible."""
+    BAD_ROOM = 107
+    """The room's name is not allowed."""
+    NO_SUCH_USER = 108
+    """The addressed user is not in the room on this node."""
+
+    @property
+    def retriable(self) -> bool:
+        """Whether the same request may succeed later."""
+        return 0 < self < 100
+
+
+class Close(IntEnum):
+    """WebSocket close code (RFC 6455 section 7.4), ours in 4000..4999.
+
+    4000..4199 *come back with your position at once* (within the window of ``bye``, if one came), 4200..4399 *come back
+    after backing off*, 4400..4599 *do not come back with the same request*.
+    """
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED = 1003
+    INVALID_TEXT = 1007
+    POLICY = 1008
+    TOO_BIG = 1009
+    INTERNAL = 1011
+
+    SHUTDOWN = 4000
+    """The node stops or restarts."""
+    LAG = 4001
+    """The viewer fell behind the lag limit and the room's policy is ``close``."""
+    LOG_FULL = 4002
+    """A frame that this viewer had received by half had to leave the log."""
+
+    CAPACITY = 4200
+    """No place for another viewer."""
+    FLOOD = 4201
+    """The viewer kept sending far above its rate."""
+    PRIVATE_FULL = 4202
+    """Replies to this viewer were not read."""
+    TIMEOUT = 4203
+    """The viewer did not join in time."""
+
+    BAD_MESSAGE = 4400
+    """The viewer sent too many messages that do not decode."""
+    FORBIDDEN = 4403
+    """The viewer may not be here."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a client should come back with its position."""
+        return 4000 <= self < 4400 or self in (Close.GOING_AWAY, Close.INTERNAL)
+
+
+class RoomcastError(Exception):
+    """Base of every exception this project raises on purpose."""
+
+
+class Refused(RoomcastError):
+    """A request was answered with an error code.
+
+    :ivar code: why.
+    :ivar text: for people; names the field, the value or the setting.
+    :ivar retry_after_ms: milliseconds until the same request may succeed, 0 if unknown or never.
+    """
+
+    def __init__(self, code: Code, text: str = "", retry_after_ms: int = 0) -> None:
+        super().__init__(f"{code.name.lower()} ({int(code)}){': ' if text else ''}{text}")
+        self.code = code
+        self.text = text
+        self.retry_after_ms = retry_after_ms

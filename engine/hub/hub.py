@@ -1,0 +1,455 @@
+"""The hub: serves its edges' links and the broker, and runs the rooms' ticks.
+
+Owns the open rooms and the tasks that move events: one reader per link, one publisher, one ticker, for any number of rooms.
+Must not know viewer sockets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import structlog
+import trio
+
+from engine.access import SERVER, Rate, check_room_name
+from engine.brokers.base import Broker, Events, Pending, Totals
+from engine.errors import Code, Refused
+from engine.hub.intake import Answer, Intake
+from engine.hub.port import Port
+from engine.hub.room import HubRoom
+from engine.link.base import End
+from engine.link.messages import (
+    Backfill,
+    CloseRoom,
+    DirectTo,
+    Down,
+    FetchBackfill,
+    FetchSnapshot,
+    Likes,
+    OpenRoom,
+    Pace,
+    Presence,
+    QualitySum,
+    RefuseRoom,
+    ReplyTo,
+    Say,
+    Stop,
+    Up,
+    Wants,
+)
+from engine.room.batcher import Collected
+from engine.room.encoder import encode_batch, plain
+from engine.room.sequencer import EpochChanged
+from engine.schema import MSGPACK, Author, CommentEvent, CustomEvent
+from engine.settings import Settings
+from engine.timing import Bell, Deadlines
+
+__all__ = ["Hub", "HubStatistics"]
+
+_PAGE = 1_000
+"""Events read from the broker's history at a time."""
+
+log = structlog.get_logger("roomcast.hub")
+
+
+@dataclass(frozen=True, slots=True)
+class HubStatistics:
+    """What a hub has done since it started."""
+
+    rooms: int
+    viewers: int
+    events_published: int
+    events_waiting: int
+    batches: int
+    backfills: int
+    quality_reports: int
+    gaps_reported: int
+    reconnects_reported: int
+
+
+class Hub:
+    """See the module's docstring.
+
+    :param broker: made from the function that it is to call for every delivery.
+    :param now_ms: Unix milliseconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        broker: Callable[[Callable[[Events | Totals], None]], Broker],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._settings = settings
+        self._now_ms = now_ms
+        self._clock = trio.current_time
+        self.broker = broker(self._deliver)
+        self._rooms: dict[str, HubRoom] = {}
+        self._ports: set[Port] = set()
+        self._intake = Intake(settings.limits.pending_events)
+        self._dirty: set[HubRoom] = set()
+        self._publisher = Bell()
+        self._deadlines: Deadlines[HubRoom] = Deadlines()
+        self._ticker = Bell()
+        self._room_rate = (
+            Rate(settings.limits.room_events_per_second, max(1, math.ceil(settings.limits.room_events_per_second)))
+            if settings.limits.room_events_per_second
+            else None
+        )
+        self._nursery: trio.Nursery | None = None
+        self._idle = trio.Event()
+        self._stopping = False
+        self._published = self._batches = self._backfills = 0
+        self._quality = [0, 0, 0]
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._publish)
+            self._nursery.start_soon(self._tick)
+            task_status.started()
+
+    def attach(self, link: End[Down, Up]) -> None:
+        """Serve one edge until its link ends. `run` first."""
+        if self._nursery is None:
+            raise RuntimeError("the hub does not run")
+        self._nursery.start_soon(self._serve, link)
+
+    async def _serve(self, link: End[Down, Up]) -> None:
+        port = Port(link)
+        self._ports.add(port)
+        try:
+            while messages := await port.receive():
+                for message in messages:
+                    self._handlers[type(message)](self, port, message)
+                self._flush()
+        finally:
+            self._ports.discard(port)
+            for room in [room for room in self._rooms.values() if port in room.ports]:
+                self._detach(port, room)
+
+    async def drain(self) -> None:
+        """Accept nothing more, publish and hand over all that waits, and tell the edges that this was the last."""
+        self._stopping = True
+        self._publisher.ring()
+        await self._idle.wait()
+        now, now_ms = self._clock(), self._now_ms()
+        for room in self._rooms.values():
+            room.flush(now, now_ms)
+        for port in self._ports:
+            port.post(Stop())
+        self._flush()
+
+    def statistics(self) -> HubStatistics:
+        """A frozen picture of the hub."""
+        return HubStatistics(
+            rooms=len(self._rooms),
+            viewers=sum(room.viewers for room in self._rooms.values()),
+            events_published=self._published,
+            events_waiting=self._intake.waiting,
+            batches=self._batches,
+            backfills=self._backfills,
+            quality_reports=self._quality[0],
+            gaps_reported=self._quality[1],
+            reconnects_reported=self._quality[2],
+        )
+
+    # -- the node's own events ----------------------------------------------------------------------------------------
+
+    async def say(
+        self, room: str, body: str, *, name: str = "", author: Author = SERVER, session: str = "", ref: int = 0
+    ) -> int:
+        """Publish a comment, or with ``name`` a custom event, and return its offset.
+
+        ``(session, ref)`` makes a retry harmless. Raises `engine.errors.Refused`.
+        """
+        check_room_name(room)
+        done = trio.Event()
+        outcome: list[tuple[Code, int, str, int]] = []
+
+        def answer(code: Code, offset: int, text: str, retry_after_ms: int) -> None:
+            outcome.append((code, offset, text, retry_after_ms))
+            done.set()
+
+        self._accept(room, Pending(_event(author, ref, name, body), session, ref), answer)
+        await done.wait()
+        code, offset, text, retry_after_ms = outcome[0]
+        if code is not Code.OK:
+            raise Refused(code, text, retry_after_ms)
+        return offset
+
+    def like(self, name: str, count: int) -> None:
+        """Add likes to an open room from outside its edges."""
+        room = self._rooms.get(name)
+        if room is not None:
+            room.likes += count
+            self._report(room)
+
+    def counters(self, name: str) -> tuple[int, ...] | None:
+        """``(likes, viewers)`` of an open room."""
+        room = self._rooms.get(name)
+        return room.state.counters if room is not None else None
+
+    def _accept(self, name: str, pending: Pending, answer: Answer) -> None:
+        if self._stopping:
+            raise Refused(Code.UNAVAILABLE, "the node is stopping", 1000)
+        room = self._rooms.get(name)
+        if room is not None and not room.admits(self._clock(), self._room_rate):
+            raise Refused(Code.RATE_LIMITED, "the room is at its rate (limits.room_events_per_second)", 1000)
+        self._intake.add(name, pending, answer)
+        self._publisher.ring()
+
+    # -- link: what edges send ----------------------------------------------------------------------------------------
+
+    def _on_say(self, port: Port, say: Say) -> None:
+        try:
+            pending = Pending(_event(say.author, say.ref, say.name, say.body), say.session, say.ref)
+            self._accept(say.room, pending, partial(_reply, port, say.viewer, say.ref))
+        except Refused as refused:
+            _reply(port, say.viewer, say.ref, refused.code, 0, refused.text, refused.retry_after_ms)
+
+    def _on_open(self, port: Port, message: OpenRoom) -> None:
+        room = self._rooms.get(message.room)
+        if room is None:
+            if len(self._rooms) >= self._settings.room.rooms_max or self._nursery is None:
+                port.post(RefuseRoom(message.room, Code.ROOM_FULL, "no more rooms on this node (room.rooms_max)"))
+                return
+            room = self._rooms[message.room] = HubRoom(message.room, self._settings.room, self._settings.limits)
+            self._nursery.start_soon(self._open, room)
+        room.attach(port)
+        if room.opened:
+            # What waits would reach the newcomer's edge as a batch that begins before its snapshot.
+            port.post(room.snapshot(self._now_ms()))
+
+    async def _open(self, room: HubRoom) -> None:
+        position = await self.broker.subscribe(room.name)
+        room.open(position, self._clock())
+        room.send(room.snapshot(self._now_ms()))
+        early, room.early = room.early, []
+        for events in early:
+            self._take_in(room, events)
+        self._schedule(room)
+        self._report(room)
+        self._flush()
+
+    def _on_close(self, port: Port, message: CloseRoom) -> None:
+        room = self._rooms.get(message.room)
+        if room is not None:
+            port.wants.pop(message.room, None)
+            self._detach(port, room)
+
+    def _detach(self, port: Port, room: HubRoom) -> None:
+        room.detach(port)
+        if room.ports:
+            self._report(room)
+        elif self._nursery is not None and room.opened:
+            room.wake = math.inf
+            del self._rooms[room.name]
+            self._nursery.start_soon(self.broker.unsubscribe, room.name)
+
+    def _on_wants(self, port: Port, message: Wants) -> None:
+        port.wants[message.room] = tuple(message.variants)
+        room = self._rooms.get(message.room)
+        if room is not None:
+            room.want()
+
+    def _on_likes(self, port: Port, message: Likes) -> None:
+        room = self._rooms.get(message.room)
+        if room is not None:
+            room.like(port, message.total)
+            self._report(room)
+
+    def _on_presence(self, port: Port, message: Presence) -> None:
+        room = self._rooms.get(message.room)
+        if room is not None and port in room.ports:
+            room.ports[port] = message.viewers
+            self._report(room)
+
+    def _on_pace(self, port: Port, message: Pace) -> None:
+        port.learn(message)
+
+    def _on_fetch_snapshot(self, port: Port, message: FetchSnapshot) -> None:
+        room = self._rooms.get(message.room)
+        if room is not None and room.opened:
+            port.post(room.snapshot(self._now_ms()))
+
+    def _on_fetch_backfill(self, port: Port, message: FetchBackfill) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._backfill, port, message)
+
+    async def _backfill(self, port: Port, wanted: FetchBackfill) -> None:
+        """Read a part of the past and answer with frames like those of the log. The newest of it wins if it is too much."""
+        batches: list[tuple[int, int, bytes]] = []
+        room = self._rooms.get(wanted.room)
+        after, size, limit = wanted.after, 0, self._settings.room.log_bytes // 2
+        while room is not None and after < wanted.before - 1:
+            history = await self.broker.history(wanted.room, after, min(_PAGE, wanted.before - 1 - after))
+            events = history.events
+            if history.head.epoch != wanted.epoch or not events.events:
+                break
+            if events.first != after + 1:
+                batches.clear()
+            batch = Collected(events.first, events.last, events.events, events.times)
+            frames = encode_batch(
+                room.state.handle, wanted.epoch, batch, room.state.counters, self._now_ms(), (wanted.variant,)
+            )
+            batches.append((batch.first, batch.last, frames[wanted.variant]))
+            size += len(frames[wanted.variant])
+            while size > limit:
+                size -= len(batches.pop(0)[2])
+            after = batch.last
+        if batches and batches[-1][1] != wanted.before - 1:
+            batches.clear()
+        self._backfills += 1
+        port.post(Backfill(wanted.room, wanted.epoch, plain(wanted.variant), wanted.before, batches))
+        self._flush()
+
+    def _on_direct(self, port: Port, message: DirectTo) -> None:
+        room = self._rooms.get(message.room)
+        if room is not None:
+            room.send(DirectTo(message.room, message.author, message.user, message.body, self._now_ms()))
+
+    def _on_quality(self, port: Port, message: QualitySum) -> None:
+        self._quality[0] += message.reports
+        self._quality[1] += message.gaps
+        self._quality[2] += message.reconnects
+
+    _handlers: ClassVar[dict[type, Callable[[Hub, Port, Any], None]]] = {
+        OpenRoom: _on_open,
+        CloseRoom: _on_close,
+        Wants: _on_wants,
+        Say: _on_say,
+        Likes: _on_likes,
+        Presence: _on_presence,
+        Pace: _on_pace,
+        FetchBackfill: _on_fetch_backfill,
+        FetchSnapshot: _on_fetch_snapshot,
+        DirectTo: _on_direct,
+        QualitySum: _on_quality,
+    }
+
+    # -- broker -------------------------------------------------------------------------------------------------------
+
+    async def _publish(self) -> None:
+        while True:
+            await self._publisher.wait()
+            for name, queue in self._intake.take().items():
+                receipt = await self.broker.publish(name, [pending for pending, _ in queue])
+                self._published += len(queue)
+                self._intake.done(len(queue))
+                for (_, answer), offset in zip(queue, receipt.offsets, strict=True):
+                    answer(Code.OK, offset, "", 0)
+            dirty, self._dirty = self._dirty, set()
+            for room in dirty:
+                if room.opened and room.ports:
+                    await self.broker.report(room.name, room.likes, room.viewers)
+            self._flush()
+            if self._stopping and not self._intake.waiting:
+                self._idle.set()
+
+    def _report(self, room: HubRoom) -> None:
+        self._dirty.add(room)
+        self._publisher.ring()
+
+    def _deliver(self, delivery: Events | Totals) -> None:
+        room = self._rooms.get(delivery.room)
+        if room is None:
+            return
+        if isinstance(delivery, Totals):
+            room.update(delivery)
+        elif not room.opened:
+            room.early.append(delivery)
+            return
+        else:
+            self._take_in(room, delivery)
+        if room.opened:
+            self._schedule(room)
+
+    def _take_in(self, room: HubRoom, events: Events) -> None:
+        try:
+            room.take_in(events, self._clock())
+        except EpochChanged:
+            room.early.append(events)
+            self._mend(room, self._restart)
+            return
+        if room.missing is not None:
+            self._mend(room, self._repair)
+
+    def _mend(self, room: HubRoom, how: Callable[[HubRoom], Awaitable[None]]) -> None:
+        if not room.repairing and self._nursery is not None:
+            room.repairing = True
+            self._nursery.start_soon(how, room)
+
+    async def _repair(self, room: HubRoom) -> None:
+        """Fetch what the broker gave offsets but did not deliver, before anything later is shown."""
+        while (missing := room.missing) is not None:
+            first, last = missing
+            history = await self.broker.history(room.name, first - 1, min(_PAGE, last - first + 1))
+            events = history.events
+            if history.head.epoch == room.position.epoch and events.events and events.first == first:
+                room.take_in(events, self._clock())
+            else:
+                before = events.first if first < events.first <= last else last + 1
+                log.warning("events_lost", room=room.name, first=first, last=before - 1)
+                room.give_up(before, self._clock(), self._now_ms())
+                room.take_in(Events(room.name, room.position.epoch, before, [], []), self._clock())
+        room.repairing = False
+        self._schedule(room)
+        self._flush()
+
+    async def _restart(self, room: HubRoom) -> None:
+        """Go on in the broker's new epoch."""
+        position = await self.broker.subscribe(room.name)
+        log.warning("epoch_changed", room=room.name, old=room.position.epoch, new=position.epoch)
+        room.restart(position, self._clock(), self._now_ms())
+        room.repairing = False
+        early, room.early = room.early, []
+        for events in early:
+            if events.epoch == position.epoch:
+                self._take_in(room, events)
+        self._schedule(room)
+        self._flush()
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def _schedule(self, room: HubRoom) -> None:
+        # Due times are rounded up to a common grid: many small rooms share a wake-up instead of having one each.
+        grid = self._settings.room.tick_min_seconds
+        due = room.due()
+        when = math.ceil(due / grid) * grid if grid else due
+        if when < room.wake:
+            room.wake = when
+            if when < self._deadlines.next():
+                self._ticker.ring()
+            self._deadlines.add(when, room)
+
+    async def _tick(self) -> None:
+        while True:
+            await self._ticker.wait_until(self._deadlines.next())
+            now, now_ms = self._clock(), self._now_ms()
+            for room in self._deadlines.expired(now):
+                if room.wake <= now:
+                    room.wake = math.inf
+                    room.service(now, now_ms)
+                    self._batches += 1
+                    self._schedule(room)
+            self._flush()
+
+    def _flush(self) -> None:
+        for port in self._ports:
+            port.flush()
+
+
+def _event(author: Author, ref: int, name: str, body: str) -> bytes:
+    event = CustomEvent(author, ref, name, body) if name else CommentEvent(author, ref, body)
+    return MSGPACK.encode(event)
+
+
+def _reply(port: Port, viewer: int, ref: int, code: Code, offset: int, text: str, retry_after_ms: int) -> None:
+    port.post(ReplyTo(viewer, ref, code, offset, text, retry_after_ms))

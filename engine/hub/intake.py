@@ -1,0 +1,54 @@
+"""Events on their way to the broker: accepted, not yet published.
+
+Owns what waits for each room and who is to be told. Pure. The next publish of a room leaves when the previous one has
+returned, so batches grow with the broker's delay and no timer is needed.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from engine.brokers.base import Pending
+from engine.errors import Code, Refused
+
+__all__ = ["Answer", "Intake"]
+
+
+class Answer(Protocol):
+    """Who asked: told exactly once what became of its event."""
+
+    def __call__(self, code: Code, offset: int, text: str, retry_after_ms: int, /) -> None: ...
+
+
+class Intake:
+    """What waits to be published, by room, in order of arrival.
+
+    :param limit: events that may wait in all rooms together.
+    """
+
+    __slots__ = ("_limit", "_rooms", "waiting")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._rooms: dict[str, list[tuple[Pending, Answer]]] = {}
+        self.waiting = 0
+
+    def add(self, room: str, pending: Pending, answer: Answer) -> None:
+        """Queue an event. Raises `Refused` when too much waits."""
+        if self.waiting >= self._limit:
+            raise Refused(Code.OVERLOADED, "too many events wait to be published (limits.pending_events)", 1000)
+        self.waiting += 1
+        queue = self._rooms.get(room)
+        if queue is None:
+            self._rooms[room] = [(pending, answer)]
+        else:
+            queue.append((pending, answer))
+
+    def take(self) -> dict[str, list[tuple[Pending, Answer]]]:
+        """Remove and return everything that waits; `done` must follow for each."""
+        rooms, self._rooms = self._rooms, {}
+        return rooms
+
+    def done(self, count: int) -> None:
+        """So many events were answered."""
+        self.waiting -= count

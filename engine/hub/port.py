@@ -1,0 +1,54 @@
+"""One edge as the hub sees it: its link, what it needs, how fast it is.
+
+Owns the messages collected for an edge during one turn. Must not know what they say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from engine.link.base import End
+from engine.link.messages import Down, Pace, Up
+
+__all__ = ["Port"]
+
+_FIRST_GUESS: Final = 12e-6
+"""Seconds a frame takes until an edge has reported; the kernel's cost of a small loopback send on current machines."""
+_MEMORY: Final = 0.3
+"""Weight of a new report against the older ones: a few ticks to follow, no jump for one pause."""
+
+
+class Port:
+    """The hub's side of one edge.
+
+    :ivar wants: variants the edge needs, by room.
+    :ivar seconds_per_frame: of its fan-out, waits between slices included.
+    """
+
+    __slots__ = ("_link", "_outbox", "seconds_per_frame", "wants")
+
+    def __init__(self, link: End[Down, Up]) -> None:
+        self._link = link
+        self._outbox: list[Down] = []
+        self.wants: dict[str, tuple[int, ...]] = {}
+        self.seconds_per_frame = _FIRST_GUESS
+
+    async def receive(self) -> Sequence[Up]:
+        """What the edge sent; empty when it is gone."""
+        return await self._link.receive()
+
+    def post(self, message: Down) -> None:
+        """Collect a message for the edge."""
+        self._outbox.append(message)
+
+    def flush(self) -> None:
+        """Hand over what was collected."""
+        if self._outbox:
+            outbox, self._outbox = self._outbox, []
+            self._link.send(outbox)
+
+    def learn(self, pace: Pace) -> None:
+        """Take in a report of the edge's fan-out."""
+        if pace.frames:
+            self.seconds_per_frame += _MEMORY * (pace.seconds / pace.frames - self.seconds_per_frame)

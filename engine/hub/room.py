@@ -1,0 +1,230 @@
+"""One open room at the hub: which edges show it, what waits for its tick, what it last told them.
+
+Owns the room's sequencer, batcher and state, and turns them into link messages. Must not know sockets or the broker; time is
+an argument.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from engine.access import Rate
+from engine.brokers.base import Events, Position, Totals
+from engine.hub.port import Port
+from engine.link.messages import Down, Frames, Restart, SharedSnapshot
+from engine.room.batcher import Batcher, Collected, tick_seconds
+from engine.room.encoder import PLAIN_VARIANTS, encode_batch
+from engine.room.sequencer import Sequencer
+from engine.room.state import RoomState
+from engine.settings import LimitSettings, RoomSettings
+
+__all__ = ["HubRoom"]
+
+_COUNTERS_SHARE: Final = 0.05
+"""Share of a core for batches that carry nothing but counters: a count that is late by seconds hurts nobody, while in a
+huge room that fills each such batch costs as much as a comment."""
+
+
+class HubRoom:
+    """State of one open room.
+
+    :ivar ports: the edges that show it, with their viewers.
+    :ivar wake: when `service` is to be called next, infinity if never.
+    :ivar likes: of all its edges since the room was opened here.
+    :ivar opened: whether the broker's position is known; until then deliveries wait in ``early``.
+    """
+
+    __slots__ = (
+        "_batcher",
+        "_counted_at",
+        "_framed_at",
+        "_likes_of",
+        "_limits",
+        "_sequencer",
+        "_settings",
+        "_variants",
+        "early",
+        "likes",
+        "name",
+        "opened",
+        "ports",
+        "rate_state",
+        "repairing",
+        "state",
+        "wake",
+    )
+
+    def __init__(self, name: str, settings: RoomSettings, limits: LimitSettings) -> None:
+        self.name = name
+        self._settings = settings
+        self._limits = limits
+        self.state = RoomState(name)
+        self.ports: dict[Port, int] = {}
+        self._likes_of: dict[Port, int] = {}
+        self.likes = 0
+        self._variants: frozenset[int] = frozenset()
+        self._sequencer = Sequencer(Position(0, 0))
+        self._batcher = Batcher(0, settings)
+        self._framed_at = self._counted_at = -math.inf
+        self.opened = False
+        self.early: list[Events] = []
+        self.repairing = False
+        self.rate_state = 0.0
+        self.wake = math.inf
+
+    # -- edges --------------------------------------------------------------------------------------------------------
+
+    @property
+    def viewers(self) -> int:
+        """Viewers at all edges of this hub."""
+        return sum(self.ports.values())
+
+    def attach(self, port: Port) -> None:
+        """An edge shows the room from now on."""
+        self.ports.setdefault(port, 0)
+        self._likes_of[port] = 0
+
+    def detach(self, port: Port) -> None:
+        """An edge does not show it any more. Its likes stay counted."""
+        self.ports.pop(port, None)
+        self._likes_of.pop(port, None)
+        self.want()
+
+    def want(self) -> None:
+        """Look again which variants the edges need."""
+        self._variants = frozenset().union(*(port.wants.get(self.name, ()) for port in self.ports))
+
+    def like(self, port: Port, total: int) -> None:
+        """An edge has counted ``total`` likes since it opened the room."""
+        known = self._likes_of.get(port)
+        if known is not None and total > known:
+            self._likes_of[port] = total
+            self.likes += total - known
+
+    def send(self, message: Down) -> None:
+        """To every edge of the room."""
+        for port in self.ports:
+            port.post(message)
+
+    # -- events -------------------------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> Position:
+        """What the edges have been given."""
+        return Position(self._sequencer.epoch, self._sequencer.head - len(self._batcher))
+
+    @property
+    def missing(self) -> tuple[int, int] | None:
+        """First and last offset of a hole in what the broker delivered."""
+        return self._sequencer.missing
+
+    def open(self, position: Position, now: float) -> None:
+        """Begin at the broker's position."""
+        self._sequencer = Sequencer(position)
+        self._batcher = Batcher(position.offset, self._settings)
+        self._framed_at = self._counted_at = now
+        self.opened = True
+
+    def take_in(self, events: Events, now: float) -> None:
+        """Events from the broker. Raises `engine.room.sequencer.EpochChanged`."""
+        for ready in self._sequencer.accept(events):
+            self._batcher.add(ready, now, self.tick())
+
+    def update(self, totals: Totals) -> None:
+        """Counters from the broker."""
+        self.state.update(totals)
+
+    def tick(self) -> float:
+        """Seconds from a first event to its batch: the slowest edge sets it."""
+        settings = self._settings
+        return max(
+            (tick_seconds(viewers, port.seconds_per_frame, settings) for port, viewers in self.ports.items()),
+            default=0.0,
+        )
+
+    def admits(self, now: float, rate: Rate | None) -> bool:
+        """Whether the room's event rate allows one more."""
+        if rate is None:
+            return True
+        state = rate.take(self.rate_state, now)
+        if state < 0:
+            return False
+        self.rate_state = state
+        return True
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def due(self) -> float:
+        """When `service` has something to do."""
+        when = self._framed_at + self._settings.heartbeat_seconds
+        if self._batcher.due is not None:
+            when = min(when, self._batcher.due)
+        if self.state.changed:
+            when = min(when, self._counted_at + self._counters_seconds())
+        return when
+
+    def _counters_seconds(self) -> float:
+        cost = max((viewers * port.seconds_per_frame for port, viewers in self.ports.items()), default=0.0)
+        return max(self._settings.counters_seconds, cost / _COUNTERS_SHARE)
+
+    def service(self, now: float, now_ms: int) -> None:
+        """Send what is due: the tick's batch, counters, or a heartbeat."""
+        if self._batcher.due is not None and self._batcher.due <= now:
+            self.flush(now, now_ms)
+        elif now >= self._framed_at + self._settings.heartbeat_seconds or (
+            self.state.changed and now >= self._counted_at + self._counters_seconds()
+        ):
+            self._send_batch(
+                Collected(self._batcher.last + 1, self._batcher.last, [], []) if not len(self._batcher) else None,
+                now,
+                now_ms,
+            )
+
+    def flush(self, now: float, now_ms: int) -> None:
+        """Send all that waits, whether it is due or not."""
+        while (batch := self._batcher.take(now)) is not None:
+            self._send_batch(batch, now, now_ms)
+
+    def _send_batch(self, batch: Collected | None, now: float, now_ms: int) -> None:
+        if batch is None:
+            # Events wait for a later tick, and counters cannot pass them: they go with them.
+            return
+        state = self.state
+        self._framed_at = self._counted_at = now
+        state.announced = state.counters
+        if self._variants:
+            epoch = self._sequencer.epoch
+            frames = encode_batch(state.handle, epoch, batch, state.counters, now_ms, self._variants)
+        else:
+            frames = {}
+        self.send(Frames(self.name, self._sequencer.epoch, batch.first, batch.last, frames))
+
+    def snapshot(self, now_ms: int) -> SharedSnapshot:
+        """The state after `position`, for newcomers."""
+        heartbeat_ms = int(self._settings.heartbeat_seconds * 1000)
+        position = self.position
+        frames = self.state.snapshot(position, now_ms, heartbeat_ms, PLAIN_VARIANTS)
+        return SharedSnapshot(self.name, position.epoch, position.offset, frames)
+
+    # -- losses -------------------------------------------------------------------------------------------------------
+
+    def give_up(self, before: int, now: float, now_ms: int) -> None:
+        """The broker does not have the offsets up to ``before``: tell everybody, and go on there."""
+        self.flush(now, now_ms)
+        first = self._sequencer.head + 1
+        self._sequencer.give_up(before)
+        self._batcher.skip(before)
+        frames = self.state.gap(self._sequencer.epoch, first, before - 1, "history", PLAIN_VARIANTS)
+        self.send(Frames(self.name, self._sequencer.epoch, first, before - 1, frames))
+
+    def restart(self, position: Position, now: float, now_ms: int) -> None:
+        """The history was lost: end the old epoch for everybody, and go on at ``position``."""
+        self.flush(now, now_ms)
+        old = self.position
+        self.open(position, now)
+        gap = self.state.gap(old.epoch, old.offset + 1, 0, "epoch", PLAIN_VARIANTS)
+        snapshot = self.snapshot(now_ms)
+        frames = {variant: gap[variant] + snapshot.frames[variant] for variant in PLAIN_VARIANTS}
+        self.send(Restart(self.name, position.epoch, position.offset, frames))
+        self.send(snapshot)

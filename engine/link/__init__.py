@@ -1,0 +1,9 @@
+"""Between edge and hub: one contract, so that both can live in one process or in several.
+
+`messages` is what crosses, `memory` carries it inside a process.
+"""
+
+from engine.link.base import End
+from engine.link.memory import memory_link
+
+__all__ = ["End", "memory_link"]

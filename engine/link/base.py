@@ -1,0 +1,38 @@
+"""The link contract: two ends, each sends lists of messages and receives them in order.
+
+Owns the interface. What every link promises: messages arrive once, in order, in batches of what was sent in one turn of the
+sender; `send` never blocks; what waits is bounded by the two sides' use of `backlog`: an edge that finds the hub far behind
+refuses its viewers' input with a retry, a hub that finds an edge far behind stops handing it frames.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+__all__ = ["End"]
+
+Out = TypeVar("Out", contravariant=True)
+In = TypeVar("In", covariant=True)
+
+
+class End(ABC, Generic[Out, In]):
+    """One side of a link: sends ``Out``, receives ``In``."""
+
+    @abstractmethod
+    def send(self, messages: Sequence[Out]) -> None:
+        """Hand over messages; they are the link's from now on. After either side closed, they are dropped."""
+
+    @abstractmethod
+    async def receive(self) -> Sequence[In]:
+        """Return what has arrived, at least one message; an empty sequence when the other side has closed and all is read."""
+
+    @property
+    @abstractmethod
+    def backlog(self) -> int:
+        """Messages sent and not yet received by the other side."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let the other side's `receive` end after what was sent."""

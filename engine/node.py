@@ -1,0 +1,141 @@
+"""The node: composition root. Puts broker, hub, link and edge together, starts them in order and stops them in order.
+
+Owns the nursery tree. It is the only module that knows everybody.
+
+Order of stopping: accept nobody, refuse new input, publish and fan out what was accepted, say bye, wait for the viewers to go,
+cancel what is left. A deadline bounds the whole; a second request to stop cuts it short.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from engine.access import SERVER
+from engine.brokers import MemoryBroker
+from engine.configcheck import check
+from engine.edge import Edge, EdgeStatistics
+from engine.errors import RoomcastError
+from engine.hub import Hub, HubStatistics
+from engine.link import memory_link
+from engine.schema import Author
+from engine.settings import Settings
+
+__all__ = ["Node", "NodeStatistics", "open_node"]
+
+_SWEEP_SECONDS = 30.0
+"""Time between looks for rooms whose history has expired."""
+
+log = structlog.get_logger("roomcast.node")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatistics:
+    """A frozen picture of a node."""
+
+    name: str
+    hub: HubStatistics
+    edge: EdgeStatistics
+
+
+class Node:
+    """A running node, as `open_node` yields it.
+
+    :ivar edge: its viewers' side; `hub` its rooms' side. Their statistics are public, their parts are not.
+    """
+
+    def __init__(self, settings: Settings, *, encoded_link: bool = False) -> None:
+        self.settings = settings
+        self.name = settings.node.name or socket.gethostname()
+        edge_end, hub_end = memory_link(encoded=encoded_link)
+        self.hub = Hub(settings, lambda deliver: MemoryBroker(settings.broker, deliver, _now_ms), _now_ms)
+        self.edge = Edge(settings, edge_end, _now_ms)
+        self._hub_end = hub_end
+        self._deadline = trio.CancelScope(shield=True)
+
+    @property
+    def url(self) -> str:
+        """Where viewers connect."""
+        host, port = self.edge.addresses[0]
+        return f"ws://{f'[{host}]' if ':' in host else host}:{port}{self.settings.edge.path}"
+
+    async def comment(self, room: str, body: str, *, author: Author = SERVER, session: str = "", ref: int = 0) -> int:
+        """Say something in a room and return its offset, once it is ordered and kept.
+
+        :param session: with ``ref`` a key that makes a retry harmless.
+        :raises engine.errors.Refused: with the reason and whether to try again.
+        """
+        return await self.hub.say(room, body, author=author, session=session, ref=ref)
+
+    async def custom(self, room: str, name: str, body: str, *, author: Author = SERVER, session: str = "", ref: int = 0) -> int:
+        """Publish an event of the product's own making. See `comment`."""
+        return await self.hub.say(room, body, name=name, author=author, session=session, ref=ref)
+
+    def like(self, room: str, count: int) -> None:
+        """Add likes to a room that has viewers here."""
+        self.hub.like(room, count)
+
+    def counters(self, room: str) -> tuple[int, ...] | None:
+        """``(likes, viewers)`` of a room that has viewers here, else None."""
+        return self.hub.counters(room)
+
+    def statistics(self) -> NodeStatistics:
+        """A frozen picture of the node."""
+        return NodeStatistics(self.name, self.hub.statistics(), self.edge.statistics())
+
+    def hurry(self) -> None:
+        """Cut the draining short: whoever is still connected is dropped."""
+        self._deadline.cancel()
+
+    async def _sweep(self) -> None:
+        while True:
+            await trio.sleep(_SWEEP_SECONDS)
+            broker = self.hub.broker
+            assert isinstance(broker, MemoryBroker)
+            broker.sweep()
+
+    async def _drain(self) -> None:
+        """See the module's docstring."""
+        self._deadline.deadline = trio.current_time() + self.settings.node.shutdown_seconds
+        with self._deadline as deadline:
+            self.edge.stop_accepting()
+            await self.hub.drain()
+            await self.edge.drain()
+        if deadline.cancelled_caught:
+            log.warning("drain_deadline", viewers_left=len(self.edge.connections))
+
+
+@asynccontextmanager
+async def open_node(settings: Settings | None = None, *, encoded_link: bool = False) -> AsyncIterator[Node]:
+    """Run a node while the block runs; viewers can connect when it is entered, and are told to leave when it ends.
+
+    :param settings: defaults if None; see `engine.settings`, or `engine.config.load` for a file.
+    :param encoded_link: serialise every message between edge and hub, as between processes. For tests.
+    :raises RoomcastError: the settings contradict each other, or the address cannot be bound.
+    """
+    settings = settings or Settings()
+    faults = check(settings)
+    if faults:
+        raise RoomcastError("; ".join(str(fault) for fault in faults))
+    node = Node(settings, encoded_link=encoded_link)
+    node.edge.listen()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(node.hub.run)
+        node.hub.attach(node._hub_end)
+        await nursery.start(node.edge.run)
+        nursery.start_soon(node._sweep)
+        try:
+            yield node
+        finally:
+            await node._drain()
+            nursery.cancel_scope.cancel()

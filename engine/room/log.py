@@ -1,0 +1,175 @@
+"""A room's finished frames at an edge, oldest first: the one thing all its viewers share.
+
+Owns the frames, their numbers, and the bytes they hold. A viewer is a cursor: the number of the next entry it is to get.
+Numbers have no holes and are the edge's own; offsets belong to the broker. Which viewers exist is not known here, except
+that a viewer who has got half a frame pins its entry: a pinned entry that left the log still counts as log bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.settings import RoomSettings
+
+__all__ = ["Entry", "FrameLog"]
+
+
+class Entry:
+    """One batch, or the frames that tell of a new epoch.
+
+    :ivar number: its place in the log.
+    :ivar epoch: of its offsets; the frames that tell of a new epoch belong to the old one.
+    :ivar first: first offset of the batch.
+    :ivar last: last offset; ``first - 1`` for a batch without events.
+    :ivar at: when it came, in seconds of the caller's clock.
+    :ivar frames: bytes by variant.
+    :ivar pins: viewers who have got a part of it.
+    """
+
+    __slots__ = ("at", "epoch", "first", "frames", "last", "number", "pins", "size")
+
+    def __init__(self, number: int, epoch: int, first: int, last: int, at: float, frames: dict[int, bytes]) -> None:
+        self.number = number
+        self.epoch = epoch
+        self.first = first
+        self.last = last
+        self.at = at
+        self.frames = frames
+        # One object may serve several variants; it is in memory once.
+        self.size = sum(len(frame) for frame in {id(frame): frame for frame in frames.values()}.values())
+        self.pins = 0
+
+
+class FrameLog:
+    """The entries ``start .. end - 1`` of one room.
+
+    :ivar epoch: of the newest entry.
+    :ivar head: last offset of the newest entry; what the log was opened at while it is empty.
+    :ivar start: number of the oldest entry.
+    :ivar end: number the next entry will get; the cursor of a viewer who has everything.
+    :ivar epoch_start: the oldest number a viewer who knows the epoch may have as its cursor.
+    :ivar bytes: held by frames, those pinned after they left the log included.
+    """
+
+    __slots__ = ("_entries", "_pinned", "_settings", "bytes", "end", "epoch", "epoch_start", "head", "start")
+
+    def __init__(self, epoch: int, head: int, settings: RoomSettings) -> None:
+        self._settings = settings
+        self.epoch = epoch
+        self.head = head
+        self.start = self.end = self.epoch_start = 0
+        self.bytes = 0
+        self._entries: dict[int, Entry] = {}
+        self._pinned: dict[int, Entry] = {}
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def __getitem__(self, number: int) -> Entry:
+        return self._entries[number]
+
+    @property
+    def floor(self) -> int:
+        """First offset of the epoch that the log has; ``head + 1`` if it has none."""
+        oldest = max(self.start, self.epoch_start)
+        return self._entries[oldest].first if oldest < self.end else self.head + 1
+
+    def append(self, first: int, last: int, frames: dict[int, bytes], now: float) -> None:
+        """Add the newest batch. Raises ValueError if it does not join."""
+        if first != self.head + 1:
+            raise ValueError(f"batch begins at {first}, expected {self.head + 1}")
+        self._add(first, last, frames, now)
+
+    def restart(self, epoch: int, head: int, frames: dict[int, bytes], now: float) -> None:
+        """Begin another epoch at ``head``. The frames tell those who follow; who returns with a position cannot have them."""
+        self._add(self.head + 1, self.head, frames, now)
+        self.epoch = epoch
+        self.head = head
+        self.epoch_start = self.end
+
+    def _add(self, first: int, last: int, frames: dict[int, bytes], now: float) -> None:
+        entry = self._entries[self.end] = Entry(self.end, self.epoch, first, last, now, frames)
+        self.end += 1
+        self.head = last
+        self.bytes += entry.size
+
+    def prepend(self, batches: Sequence[tuple[int, int, dict[int, bytes]]], now: float) -> bool:
+        """Add older batches, in order, before the oldest entry, if they join it and the log's bytes allow."""
+        if not batches or self.start < self.epoch_start or batches[-1][1] + 1 != self.floor:
+            return False
+        entries = [Entry(0, self.epoch, first, last, now, frames) for first, last, frames in batches]
+        size = sum(entry.size for entry in entries)
+        if self.bytes + size > self._settings.log_bytes:
+            return False
+        for entry in reversed(entries):
+            self.start -= 1
+            entry.number = self.start
+            self._entries[self.start] = entry
+        self.epoch_start = min(self.epoch_start, self.start)
+        self.bytes += size
+        return True
+
+    def find(self, epoch: int, offset: int) -> int | None:
+        """The cursor of a viewer who has everything up to ``offset``: the entry with the next one, whole, so it may begin
+        before. None if that is of another epoch, older than the log, or newer than its end."""
+        if epoch != self.epoch or offset > self.head or offset + 1 < self.floor:
+            return None
+        low, high = max(self.start, self.epoch_start), self.end
+        while low < high:
+            middle = (low + high) // 2
+            if self._entries[middle].last > offset:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    def cutoff(self, now: float) -> int:
+        """The oldest number that may stay, by bytes and age. The newest entry always may."""
+        settings = self._settings
+        oldest = now - settings.log_seconds
+        size = self.bytes
+        number = self.start
+        while number < self.end - 1:
+            entry = self._entries[number]
+            if size <= settings.log_bytes and entry.at >= oldest:
+                break
+            size -= entry.size
+            number += 1
+        return number
+
+    def lagging(self, now: float) -> int:
+        """The oldest number that a viewer within the lag limit may have as its cursor."""
+        oldest = now - self._settings.lag_seconds
+        number = self.end
+        while number > self.start and self._entries[number - 1].at >= oldest:
+            number -= 1
+        return number
+
+    def trim(self, cutoff: int) -> None:
+        """Let the entries below ``cutoff`` go. Those pinned leave the log but keep counting until they are unpinned."""
+        while self.start < cutoff:
+            entry = self._entries.pop(self.start)
+            self.start += 1
+            if entry.pins:
+                self._pinned[entry.number] = entry
+            else:
+                self.bytes -= entry.size
+
+    def pin(self, entry: Entry) -> None:
+        """A viewer has got a part of ``entry``."""
+        entry.pins += 1
+
+    def unpin(self, entry: Entry) -> None:
+        """The viewer has got the rest, or is gone."""
+        entry.pins -= 1
+        if not entry.pins and self._pinned.pop(entry.number, None) is not None:
+            self.bytes -= entry.size
+
+    def overdue(self, now: float) -> list[Entry]:
+        """Entries that left the log, are still pinned, and must go now: all while the log is over its bytes, else those
+        older than its age. Their viewers are to be closed."""
+        settings = self._settings
+        if self.bytes > settings.log_bytes:
+            return list(self._pinned.values())
+        oldest = now - settings.log_seconds
+        return [entry for entry in self._pinned.values() if entry.at < oldest]

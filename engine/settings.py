@@ -1,0 +1,256 @@
+"""Every setting of a node: its type, unit, default, bounds and effect.
+
+Owns the model, as plain frozen data that an edge process can hold without importing a validation library. Must not know
+where values come from; `engine.config` reads files and the environment, validates and explains.
+
+Units are part of the name: ``_seconds``, ``_bytes``, ``_per_second``. Sizes of kernel objects are what is asked for; Linux
+doubles ``SO_SNDBUF``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Gt, Le, doc
+
+__all__ = [
+    "AccessSettings",
+    "BrokerSettings",
+    "EdgeSettings",
+    "LimitSettings",
+    "LogSettings",
+    "NodeSettings",
+    "RoomSettings",
+    "Settings",
+]
+
+_STRICT: dict[str, Any] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """The process as a whole."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    name: Annotated[str, doc("Name of this node in logs and statistics; empty means the host's name.")] = ""
+    shutdown_seconds: Annotated[
+        float,
+        Gt(0),
+        Le(600),
+        doc("After SIGTERM, how long queued frames may take to reach viewers before the process ends."),
+    ] = 10.0
+    return_window_seconds: Annotated[
+        float,
+        Ge(0),
+        Le(600),
+        doc("Viewers told to leave come back at a random moment within this window, not all at once."),
+    ] = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeSettings:
+    """Viewer connections."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    host: Annotated[
+        str, doc("Address to listen on. Loopback by default: TLS and the public side belong to a proxy in front.")
+    ] = "127.0.0.1"
+    port: Annotated[int, Ge(0), Le(65535), doc("TCP port; 0 lets the system choose.")] = 8765
+    path: Annotated[str, doc("Path of the WebSocket endpoint.")] = "/ws"
+    backlog: Annotated[
+        int, Ge(16), Le(65535), doc("Connections the kernel queues before accept; net.core.somaxconn caps it.")
+    ] = 4096
+    viewers_max: Annotated[
+        int,
+        Ge(0),
+        doc("Connections served at once; above it 503 with Retry-After. 0 means derived from the descriptor limit."),
+    ] = 0
+    viewers_per_address: Annotated[
+        int,
+        Ge(0),
+        Le(10_000_000),
+        doc("Connections from one IPv4 address or IPv6 /64; above it the answer is 429. Loopback is exempt. 0 means no limit."),
+    ] = 256
+    handshake_seconds: Annotated[float, Gt(0), Le(300), doc("Time for the upgrade request to arrive completely.")] = 10.0
+    join_seconds: Annotated[float, Gt(0), Le(300), doc("Time from the upgrade, or from leaving a room, to joining one.")] = 15.0
+    request_bytes: Annotated[int, Ge(1024), Le(1 << 20), doc("Largest upgrade request; above it the answer is 431.")] = 16_384
+    message_bytes: Annotated[int, Ge(256), Le(1 << 20), doc("Largest message a viewer may send, after inflating.")] = 16_384
+    send_buffer_bytes: Annotated[
+        int,
+        Ge(4096),
+        Le(16 << 20),
+        doc("SO_SNDBUF of each viewer: kernel memory that a viewer who stopped reading can hold."),
+    ] = 65_536
+    private_bytes: Annotated[
+        int, Ge(1024), Le(1 << 20), doc("Replies waiting for one viewer; beyond it the viewer is closed.")
+    ] = 16_384
+    dead_peer_seconds: Annotated[
+        float,
+        Ge(5),
+        Le(3600),
+        doc("TCP_USER_TIMEOUT: unacknowledged data closes the connection. Must exceed room.lag_seconds."),
+    ] = 60.0
+    slice_frames: Annotated[
+        int,
+        Ge(1),
+        Le(65536),
+        doc("Sends between two checkpoints of the fan-out. Smaller: fairer. Larger: less overhead."),
+    ] = 256
+    compression: Annotated[bool, doc("Offer permessage-deflate (RFC 7692) without context takeover.")] = True
+    origins: Annotated[
+        tuple[str, ...], doc('Origins a browser may come from, such as "https://live.example.com"; empty means any.')
+    ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...], doc('Networks, such as "10.0.0.0/8", whose X-Forwarded-For and PROXY headers are believed.')
+    ] = ()
+    proxy_protocol: Annotated[
+        bool, doc("Require a PROXY protocol v2 header on connections from trusted_proxies, which must not be empty.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomSettings:
+    """How a room batches, remembers and treats slow viewers."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    fanout_share: Annotated[
+        float,
+        Gt(0),
+        Le(0.95),
+        doc("Share of a core that sending a room's frames may take. The tick grows with the room to keep it."),
+    ] = 0.7
+    tick_min_seconds: Annotated[
+        float, Ge(0), Le(1), doc("Shortest time from a first event to its batch. At most tick_max_seconds.")
+    ] = 0.01
+    tick_max_seconds: Annotated[
+        float, Gt(0), Le(10), doc("Longest time from a first event to its batch, however large the room.")
+    ] = 1.0
+    batch_bytes: Annotated[int, Ge(1024), Le(16 << 20), doc("A batch is closed early when its events reach this size.")] = (
+        262_144
+    )
+    counters_seconds: Annotated[
+        float,
+        Ge(0.05),
+        Le(60),
+        doc("When only likes or the viewer count changed, a batch for them goes out this often at most."),
+    ] = 1.0
+    heartbeat_seconds: Annotated[float, Ge(1), Le(300), doc("A silent room sends one empty batch this often.")] = 25.0
+    log_bytes: Annotated[
+        int,
+        Ge(65536),
+        Le(1 << 40),
+        doc("Finished frames kept in memory per room and codec, for slow and returning viewers. At least 4 times batch_bytes."),
+    ] = 8 << 20
+    log_seconds: Annotated[
+        float, Ge(1), Le(86_400), doc("Age at which a finished frame leaves memory. At least lag_seconds.")
+    ] = 120.0
+    lag_seconds: Annotated[
+        float,
+        Gt(0),
+        Le(86_400),
+        doc("Age of a viewer's next frame at which lag_policy applies. Below edge.dead_peer_seconds, at most log_seconds."),
+    ] = 20.0
+    lag_policy: Annotated[
+        Literal["skip", "close"], doc('"skip": go on live after an explicit gap. "close": disconnect, resumable.')
+    ] = "skip"
+    linger_seconds: Annotated[
+        float, Ge(0), Le(3600), doc("A room without viewers is kept this long, so that returning ones resume.")
+    ] = 30.0
+    rooms_max: Annotated[int, Ge(1), Le(10_000_000), doc("Rooms open at once on this node.")] = 20_000
+    viewers_max: Annotated[int, Ge(0), Le(10_000_000), doc("Viewers of one room on this node. 0 means no limit.")] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSettings:
+    """What one viewer, and one room, may send."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    comment_bytes: Annotated[int, Ge(1), Le(16_384), doc("Longest comment, in bytes of UTF-8.")] = 2_000
+    comments_per_second: Annotated[float, Gt(0), Le(1e9), doc("Comments and custom events of one viewer, on average.")] = 2.0
+    comments_burst: Annotated[
+        int, Ge(1), Le(1_000_000_000), doc("Comments and custom events a viewer who was silent may send at once.")
+    ] = 10
+    likes_per_second: Annotated[
+        float, Gt(0), Le(1e9), doc("Likes of one viewer that count, on average; what is above is not counted.")
+    ] = 20.0
+    likes_burst: Annotated[int, Ge(1), Le(1_000_000_000), doc("Likes a viewer who was silent may send at once.")] = 200
+    messages_per_second: Annotated[float, Gt(0), Le(1e9), doc("WebSocket frames of any kind from one viewer, on average.")] = (
+        20.0
+    )
+    messages_burst: Annotated[
+        int, Ge(8), Le(1_000_000_000), doc("Frames a viewer who was silent may send at once; one who exceeds it is closed.")
+    ] = 200
+    room_events_per_second: Annotated[
+        float, Ge(0), Le(1e9), doc("Events of one room; above it senders are told to retry. 0 means no limit.")
+    ] = 0.0
+    pending_events: Annotated[
+        int, Ge(1), Le(1_000_000_000), doc("Events a node holds unpublished; above it senders are told to retry.")
+    ] = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessSettings:
+    """Who may do what."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    anonymous: Annotated[
+        Literal["write", "read", "none"],
+        doc("What viewers without a token may do. Guests name themselves; their ids are the server's."),
+    ] = "write"
+    public_anonymous_writing: Annotated[
+        bool,
+        doc('Confirms anonymous = "write" while edge.host is not loopback; the node refuses to start without it.'),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerSettings:
+    """Where offsets are assigned and history is kept."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    history_events: Annotated[
+        int,
+        Ge(0),
+        Le(1_000_000_000),
+        doc("Events kept per room. Of the three history limits the one reached first applies; 0 keeps nothing."),
+    ] = 10_000
+    history_bytes: Annotated[int, Ge(0), Le(1 << 40), doc("Bytes of events kept per room.")] = 8 << 20
+    history_seconds: Annotated[float, Ge(0), Le(31_536_000), doc("Age at which an event leaves the history.")] = 3_600.0
+    retry_keys: Annotated[
+        int,
+        Ge(0),
+        Le(1_000_000_000),
+        doc("Requests remembered per room to recognise a retry; 0 means that no retry is recognised."),
+    ] = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """What the process writes about itself, to standard error."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], doc("Least important line that is written.")] = "info"
+    format: Annotated[Literal["auto", "console", "json"], doc('"auto": console on a terminal, otherwise json.')] = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All sections of the config file."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    node: NodeSettings = field(default_factory=NodeSettings)
+    edge: EdgeSettings = field(default_factory=EdgeSettings)
+    room: RoomSettings = field(default_factory=RoomSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
+    broker: BrokerSettings = field(default_factory=BrokerSettings)
+    log: LogSettings = field(default_factory=LogSettings)
