@@ -62,28 +62,29 @@ async def _serve(settings: Any, as_json: bool) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             async with open_node(settings) as node:
-                capacity = node.statistics().edge.viewers_max
                 if as_json:
                     host, port = node.edge.addresses[0]
+                    capacity = node.statistics().edge.viewers_max
                     _line({"event": "listening", "host": host, "port": port, "url": node.url, "viewers_max": capacity})
                 else:
-                    limits, room = settings.limits, settings.room
-                    print(f"roomcast listens on {node.url}")
-                    print(f"  capacity   {capacity:,} viewers in {room.rooms_max:,} rooms")
-                    print(
-                        f"  a viewer   {limits.comments_per_second:g} comments/s (burst {limits.comments_burst}), "
-                        f"{limits.comment_bytes:,} bytes each; {limits.likes_per_second:g} likes/s"
-                    )
-                    print(
-                        f"  a room     ticks up to {room.tick_max_seconds:g} s, lag limit {room.lag_seconds:g} s, then {room.lag_policy}"
-                    )
-                    print(f"  guests     may {settings.access.anonymous}")
-                    print("stop with Ctrl-C", flush=True)
+                    print(_greeting(node), flush=True)
                 await anext(signals)
                 if not as_json:
                     print("stopping: telling viewers to come back elsewhere (again to hurry)", flush=True)
                 nursery.start_soon(_hurry, signals, node)
             nursery.cancel_scope.cancel()
+
+
+def _greeting(node: Any) -> str:
+    settings = node.settings
+    limits, room = settings.limits, settings.room
+    comments = f"{limits.comments_per_second:g} comments/s (burst {limits.comments_burst}), {limits.comment_bytes:,} bytes each"
+    return f"""roomcast listens on {node.url}
+  capacity   {node.statistics().edge.viewers_max:,} viewers in {room.rooms_max:,} rooms
+  a viewer   {comments}; {limits.likes_per_second:g} likes/s
+  a room     ticks up to {room.tick_max_seconds:g} s, lag limit {room.lag_seconds:g} s, then {room.lag_policy}
+  guests     may {settings.access.anonymous}
+stop with Ctrl-C"""
 
 
 async def _hurry(signals: Any, node: Any) -> None:
@@ -147,7 +148,7 @@ async def _tail(room: str, url: str, as_json: bool) -> None:
 
 
 def _text(item: Any) -> str:
-    from engine import client, items
+    from engine import client as items
 
     match item:
         case items.Comment():
@@ -160,9 +161,9 @@ def _text(item: Any) -> str:
             return f"    -- {item.likes:,} likes, {item.viewers:,} viewers"
         case items.Direct():
             return f"  direct  {item.author.name or item.author.id}: {item.body}"
-        case client.Disconnected():
+        case items.Disconnected():
             return f"    -- connection lost ({item.code}), trying again in {item.delay_seconds:.1f} s"
-        case client.Reconnected():
+        case items.Reconnected():
             return f"    -- back, {'continued' if item.resumed else 'from the present state'}"
         case items.Snapshot():
             return ""
