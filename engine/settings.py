@@ -98,7 +98,7 @@ class EdgeSettings:
         Ge(1),
         Le(65536),
         doc("Sends between two checkpoints of the fan-out. Smaller: fairer. Larger: less overhead."),
-    ] = 256
+    ] = 512
     compression: Annotated[bool, doc("Offer permessage-deflate (RFC 7692) without context takeover.")] = True
     origins: Annotated[
         tuple[str, ...], doc('Origins a browser may come from, such as "https://live.example.com"; empty means any.')

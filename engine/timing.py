@@ -21,33 +21,47 @@ T = TypeVar("T")
 class Deadlines(Generic[T]):
     """Items in order of their time. Pure: the clock is the caller's.
 
-    There is no removal: an item whose deadline moved is added again, and its owner ignores the stale one. That keeps both
-    operations O(log n) and costs one entry until the old time has passed.
+    There is no removal: an item whose deadline moved is added again, and its owner ignores the stale one. Items of one time
+    share a bucket, so with a coarse grid a deadline costs one reference in a list and many share a wake-up.
+
+    :param grid: seconds to whose multiples times are rounded up; 0: not rounded.
     """
 
-    __slots__ = ("_count", "_heap")
+    __slots__ = ("_buckets", "_count", "_grid", "_times")
 
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, T]] = []
+    def __init__(self, grid: float = 0.0) -> None:
+        self._grid = grid
+        self._times: list[float] = []
+        self._buckets: dict[float, list[T]] = {}
         self._count = 0
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return self._count
 
-    def add(self, when: float, item: T) -> None:
-        """Let ``item`` expire at ``when``, in seconds of the caller's clock."""
+    def add(self, when: float, item: T) -> bool:
+        """Let ``item`` expire at ``when``, in seconds of the caller's clock. Returns whether `next` is earlier now."""
+        if self._grid:
+            when = math.ceil(when / self._grid) * self._grid
         self._count += 1
-        heapq.heappush(self._heap, (when, self._count, item))
+        bucket = self._buckets.get(when)
+        if bucket is not None:
+            bucket.append(item)
+            return False
+        earlier = when < self.next()
+        self._buckets[when] = [item]
+        heapq.heappush(self._times, when)
+        return earlier
 
     def next(self) -> float:
         """Time of the earliest item, infinity if there is none."""
-        return self._heap[0][0] if self._heap else math.inf
+        return self._times[0] if self._times else math.inf
 
     def expired(self, now: float) -> Iterator[T]:
         """Remove and yield the items whose time has come, earliest first; those added meanwhile with a past time too."""
-        heap = self._heap
-        while heap and heap[0][0] <= now:
-            yield heapq.heappop(heap)[2]
+        while self._times and self._times[0] <= now:
+            bucket = self._buckets.pop(heapq.heappop(self._times))
+            self._count -= len(bucket)
+            yield from bucket
 
 
 class Bell:

@@ -34,6 +34,8 @@ _RETRY_AFTER: Final = 5
 """Seconds a refused client is asked to wait."""
 _SPARE: Final = 128
 """Connections above the capacity that still get a proper 503; beyond them the socket is closed at once."""
+_GRID_SECONDS: Final = 0.25
+"""Resolution of handshake, join and closing deadlines."""
 _FD_BITS: Final = 22
 """Low bits of a viewer's number that hold its descriptor; Linux allows at most 2^20 by default, 2^22 is ample."""
 _FD_MASK: Final = (1 << _FD_BITS) - 1
@@ -70,7 +72,7 @@ class Connections:
         self._left = left
         self._sessions: dict[int, Session] = {}
         self._serial = 0
-        self._deadlines: Deadlines[int] = Deadlines()
+        self._deadlines: Deadlines[int] = Deadlines(_GRID_SECONDS)
         self._bell = Bell()
         self._gone = trio.Event()
         self.poller = Poller(self._readable, self._writable, turn_over)
@@ -97,7 +99,7 @@ class Connections:
         admission.viewers += 1
         self._serial += 1
         fd = sock.fileno()
-        session = self._sessions[fd] = Session(sock, self._serial << _FD_BITS | fd, 0.0)
+        session = self._sessions[fd] = Session(sock, fd, self._serial << _FD_BITS | fd, 0.0)
         if not admission.trusted(address):
             session.address, allowed = admission.count(address)
             if not allowed:
@@ -151,7 +153,12 @@ class Connections:
         session.stage = Stage.OPEN
         self.handshakes += 1
         self.push(session, accepted.response)
-        self._expire_at(session, trio.current_time() + settings.join_seconds)
+        when = trio.current_time() + settings.join_seconds
+        if when < session.deadline:
+            self._expire_at(session, when)
+        else:
+            # The entry made at accept comes first and will look at this; most viewers have joined by then.
+            session.deadline = when
         return head[end:]
 
     def _identify(self, session: Session, address: str) -> None:
@@ -317,6 +324,9 @@ class Connections:
         if session.stage is not Stage.CLOSED:
             self.poller.arm(session.fd, write=write)
 
+    def await_join(self, session: Session) -> None:
+        self._expire_at(session, trio.current_time() + self._settings.join_seconds)
+
     def find(self, viewer: int) -> Session | None:
         session = self._sessions.get(viewer & _FD_MASK)
         return session if session is not None and session.viewer == viewer and session.stage is Stage.OPEN else None
@@ -328,9 +338,8 @@ class Connections:
 
     def _expire_at(self, session: Session, when: float) -> None:
         session.deadline = when
-        if when < self._deadlines.next():
+        if self._deadlines.add(when, session.viewer):
             self._bell.ring()
-        self._deadlines.add(when, session.viewer)
 
     async def expire(self) -> None:
         """End what takes too long: handshakes, connections that join no room, closes without an answer. Until cancelled."""

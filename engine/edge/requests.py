@@ -89,7 +89,7 @@ class Requests:
     def _leave(self, session: Session, leave: Leave) -> None:
         self._in_room(session, leave.handle)
         self._rooms.leave(session)
-        session.deadline = trio.current_time() + self._settings.edge.join_seconds
+        self._wire.await_join(session)
         self._answer(session, leave.ref, Code.OK)
 
     def _comment(self, session: Session, comment: Comment) -> None:

@@ -6,6 +6,7 @@ wire.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Final
 
@@ -89,6 +90,7 @@ class Rooms:
             room = self._rooms[join.room] = EdgeRoom(join.room, limits, self._wire)
         elif limits.viewers_max and len(room) >= limits.viewers_max:
             raise Refused(Code.ROOM_FULL, "the room is full (room.viewers_max)", 5000)
+        session.deadline = math.inf
         self.touch(room)
         room.enter(session, join, trio.current_time())
 

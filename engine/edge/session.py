@@ -85,9 +85,9 @@ class Session:
         "viewer",
     )
 
-    def __init__(self, sock: socket.socket, viewer: int, deadline: float) -> None:
+    def __init__(self, sock: socket.socket, fd: int, viewer: int, deadline: float) -> None:
         self.sock = sock
-        self.fd = sock.fileno()
+        self.fd = fd
         self.send: Callable[[bytes | memoryview], int] = sock.send
         self.viewer = viewer
         self.stage = Stage.HANDSHAKE
@@ -176,6 +176,9 @@ class Wire(Protocol):
 
     def arm(self, session: Session, write: bool) -> None:
         """Watch the socket for writability, or not."""
+
+    def await_join(self, session: Session) -> None:
+        """Give a viewer who left its room the usual time to join one."""
 
     def find(self, viewer: int) -> Session | None:
         """The open connection with this number."""

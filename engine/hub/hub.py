@@ -93,7 +93,8 @@ class Hub:
         self._intake = Intake(settings.limits.pending_events)
         self._dirty: set[HubRoom] = set()
         self._publisher = Bell()
-        self._deadlines: Deadlines[HubRoom] = Deadlines()
+        # On a common grid many small rooms share a wake-up instead of having one each.
+        self._deadlines: Deadlines[HubRoom] = Deadlines(settings.room.tick_min_seconds)
         self._ticker = Bell()
         self._room_rate = (
             Rate(settings.limits.room_events_per_second, max(1, math.ceil(settings.limits.room_events_per_second)))
@@ -419,15 +420,11 @@ class Hub:
     # -- time ---------------------------------------------------------------------------------------------------------
 
     def _schedule(self, room: HubRoom) -> None:
-        # Due times are rounded up to a common grid: many small rooms share a wake-up instead of having one each.
-        grid = self._settings.room.tick_min_seconds
         due = room.due()
-        when = math.ceil(due / grid) * grid if grid else due
-        if when < room.wake:
-            room.wake = when
-            if when < self._deadlines.next():
+        if due < room.wake:
+            room.wake = due
+            if self._deadlines.add(due, room):
                 self._ticker.ring()
-            self._deadlines.add(when, room)
 
     async def _tick(self) -> None:
         while True:

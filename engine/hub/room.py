@@ -157,9 +157,10 @@ class HubRoom:
 
     def due(self) -> float:
         """When `service` has something to do."""
-        when = self._framed_at + self._settings.heartbeat_seconds
         if self._batcher.due is not None:
-            when = min(when, self._batcher.due)
+            # Counters and heartbeat cannot pass the events that wait: they go with them.
+            return self._batcher.due
+        when = self._framed_at + self._settings.heartbeat_seconds
         if self.state.changed:
             when = min(when, self._counted_at + self._counters_seconds())
         return when
@@ -170,26 +171,19 @@ class HubRoom:
 
     def service(self, now: float, now_ms: int) -> None:
         """Send what is due: the tick's batch, counters, or a heartbeat."""
-        if self._batcher.due is not None and self._batcher.due <= now:
+        if self.due() > now:
+            return
+        if self._batcher.due is not None:
             self.flush(now, now_ms)
-        elif now >= self._framed_at + self._settings.heartbeat_seconds or (
-            self.state.changed and now >= self._counted_at + self._counters_seconds()
-        ):
-            self._send_batch(
-                Collected(self._batcher.last + 1, self._batcher.last, [], []) if not len(self._batcher) else None,
-                now,
-                now_ms,
-            )
+        else:
+            self._send_batch(Collected(self._batcher.last + 1, self._batcher.last, [], []), now, now_ms)
 
     def flush(self, now: float, now_ms: int) -> None:
         """Send all that waits, whether it is due or not."""
         while (batch := self._batcher.take(now)) is not None:
             self._send_batch(batch, now, now_ms)
 
-    def _send_batch(self, batch: Collected | None, now: float, now_ms: int) -> None:
-        if batch is None:
-            # Events wait for a later tick, and counters cannot pass them: they go with them.
-            return
+    def _send_batch(self, batch: Collected, now: float, now_ms: int) -> None:
         state = self.state
         self._framed_at = self._counted_at = now
         state.announced = state.counters
