@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,7 +67,16 @@ async def _serve(settings: Any, as_json: bool) -> None:
                 if as_json:
                     host, port = node.edge.addresses[0]
                     capacity = node.statistics().edge.viewers_max
-                    _line({"event": "listening", "host": host, "port": port, "url": node.url, "viewers_max": capacity})
+                    _line(
+                        {
+                            "event": "listening",
+                            "host": host,
+                            "port": port,
+                            "url": node.url,
+                            "pid": os.getpid(),
+                            "viewers_max": capacity,
+                        }
+                    )
                 else:
                     print(_greeting(node), flush=True)
                 await anext(signals)
@@ -212,10 +223,22 @@ def _line(value: dict[str, Any]) -> None:
 
 def main() -> None:
     """Console script. Errors that we raise on purpose are one line on standard error and exit status 1."""
+    status = 0
     try:
         app()
-    except RoomcastError as error:
-        print(f"roomcast: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except* RoomcastError as group:
+        # In a group when it comes out of a nursery.
+        for error in _leaves(group):
+            print(f"roomcast: {error}", file=sys.stderr)
+        status = 1
+    except* KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -124,8 +124,11 @@ class RoomSettings:
         doc("Share of a core that sending a room's frames may take. The tick grows with the room to keep it."),
     ] = 0.7
     tick_min_seconds: Annotated[
-        float, Ge(0), Le(1), doc("Shortest time from a first event to its batch. At most tick_max_seconds.")
-    ] = 0.01
+        float,
+        Ge(0),
+        Le(1),
+        doc("Shortest time from a first event to its batch, and the grid on which ticks and steady input share wake-ups."),
+    ] = 0.02
     tick_max_seconds: Annotated[
         float, Gt(0), Le(10), doc("Longest time from a first event to its batch, however large the room.")
     ] = 1.0

@@ -75,7 +75,7 @@ class Connections:
         self._deadlines: Deadlines[int] = Deadlines(_GRID_SECONDS)
         self._bell = Bell()
         self._gone = trio.Event()
-        self.poller = Poller(self._readable, self._writable, turn_over)
+        self.poller = Poller(self._readable, self._writable, turn_over, settings.room.tick_min_seconds)
         self.handshakes = self.stalls = 0
         self.refused: dict[int, int] = {}
         self.closed: dict[int, int] = {}

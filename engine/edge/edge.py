@@ -204,7 +204,7 @@ class Edge:
             frames_sent=rooms.fanout.frames,
             fanout_seconds=rooms.fanout.seconds,
             stalls=connections.stalls,
-            lag_policies=sum(track.skipped for track in tracks),
+            lag_policies=sum(track.overtaken for track in tracks),
             refused=dict(connections.refused),
             closed=dict(connections.closed),
         )

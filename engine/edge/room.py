@@ -234,7 +234,7 @@ class EdgeRoom:
             return
         if message.epoch == track.log.epoch:
             batches = [(first, last, {number: frame}) for first, last, frame in message.batches]
-            track.log.prepend(batches, now)
+            track.prepend(batches, now)
         for session, join in queue:
             if session.room is self:
                 # Whoever needs older offsets than were asked for is asked for again.

@@ -52,6 +52,7 @@ class Session:
     :ivar deadline: time at which the present stage is over; infinity while joined.
     :ivar track: where the cursor belongs; None outside a room.
     :ivar cursor: number of the next entry in the track's log.
+    :ivar returned: the log's end when the viewer came in; what is older it may catch up with at leisure.
     :ivar entry: the entry that is half-sent, None at a frame boundary; ``sent`` are its bytes that left.
     :ivar private: private frames that wait, the first possibly half-sent.
     :ivar message_rate: states of `engine.access.Rate`, as are ``comment_rate`` and ``like_rate``.
@@ -73,6 +74,7 @@ class Session:
         "message_rate",
         "parser",
         "private",
+        "returned",
         "role",
         "room",
         "secret",
@@ -99,7 +101,7 @@ class Session:
         self.variant = 0
         self.room: EdgeRoom | None = None
         self.track: Track | None = None
-        self.cursor = 0
+        self.cursor = self.returned = 0
         self.entry: Entry | None = None
         self.sent = 0
         self.private: bytes | None = None

@@ -7,6 +7,7 @@ slow viewer therefore delays nobody and costs a pin on one shared frame. Must no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from engine.edge.session import Session, Wire
@@ -35,11 +36,13 @@ class Track:
     :ivar log: finished frames.
     :ivar passed: every live viewer has the entries before this one; the next pass begins here.
     :ivar appended: bytes of frames so far.
-    :ivar skipped: how often the lag policy was applied.
+    :ivar overtaken: how often the lag policy was applied.
     """
 
     __slots__ = (
+        "_cutoff",
         "_groups",
+        "_lagging",
         "_pass",
         "_settings",
         "_snapshot",
@@ -52,8 +55,8 @@ class Track:
         "handle",
         "laggards",
         "log",
+        "overtaken",
         "passed",
-        "skipped",
     )
 
     def __init__(self, handle: int, codec: Codec, snapshot: SharedSnapshot, settings: RoomSettings, wire: Wire) -> None:
@@ -66,7 +69,8 @@ class Track:
         self.laggards: dict[Session, None] = {}
         self.passed = 0
         self.appended = 0
-        self.skipped = 0
+        self.overtaken = 0
+        self._cutoff = self._lagging = 0
         self._pass: list[tuple[int, list[Session]]] = []
         self._target = 0
         self.renew(snapshot)
@@ -91,6 +95,12 @@ class Track:
         self.log.append(first, last, frames, now)
         self._appended(now)
 
+    def prepend(self, batches: Sequence[tuple[int, int, dict[int, bytes]]], now: float) -> None:
+        """A part of the past came, for those who return."""
+        if self.log.prepend(batches, now):
+            # It was let in because there is room: nobody is behind for being there, until the next frame is appended.
+            self._cutoff = self.log.start
+
     def restart(self, epoch: int, offset: int, frames: dict[int, bytes], now: float) -> None:
         """The room goes on in another epoch; the frames tell those who follow."""
         self.log.restart(epoch, offset, frames, now)
@@ -99,14 +109,18 @@ class Track:
     def _appended(self, now: float) -> None:
         log = self.log
         self.appended += log[log.end - 1].size
-        cutoff = log.cutoff(now)
+        self._cutoff = cutoff = log.cutoff(now)
         if self.laggards:
-            oldest = max(cutoff, log.lagging(now))
+            self._lagging = log.lagging(now)
             for session in list(self.laggards):
-                if session.cursor < oldest and session.entry is None:
+                if not self._behind(session):
+                    continue
+                if session.entry is None:
                     # Whoever has nothing half-sent has its cursor in the log: this comes before every trim.
                     entry = log[session.cursor]
                     self._overtake(session, entry.epoch, entry.first)
+                elif self._settings.lag_policy == "close":
+                    self._close(session)
         # Nobody who is live is behind the last pass, and a pass in progress needs its entries.
         log.trim(min(cutoff, self.passed))
         overdue = log.overdue(now)
@@ -136,15 +150,21 @@ class Track:
         """A viewer begins at ``cursor``. What it has not got yet is sent at once, as far as its socket takes it."""
         session.track = self
         session.cursor = cursor
-        if cursor >= self.log.end and not session.blocked:
+        session.returned = self.log.end
+        if session.blocked:
+            # It is watched for writability already, and what is left over goes first.
+            self.hold(session)
+        elif cursor >= self.log.end:
             self._live(session)
         else:
             self.pump(session)
 
     def leave(self, session: Session) -> None:
-        """A viewer is gone. What it has half of is released."""
+        """A viewer is gone. What it has half of is released; should its connection stay, the rest goes before anything else."""
         session.track = None
         if session.entry is not None:
+            rest = _bytes_of(session.entry, session.variant)[session.sent :]
+            session.private = rest if session.private is None else rest + session.private
             self.log.unpin(session.entry)
             session.entry = None
         self.laggards.pop(session, None)
@@ -287,30 +307,43 @@ class Track:
         session.entry = None
         session.cursor = entry.number + 1
         self.log.unpin(entry)
-        if session.cursor < self.log.start:
-            self._overtake(session, entry.epoch, entry.last + 1)
+        if self._behind(session):
+            self._overtake(session, *entry.leads_to)
         return True
 
     # -- lag ----------------------------------------------------------------------------------------------------------
 
+    def _behind(self, session: Session) -> bool:
+        """Whether the lag policy applies: by the age of the next frame, or, while a viewer who came back catches up with
+        what it missed, only by what the log can hold."""
+        return session.cursor < (self._cutoff if session.cursor < session.returned else max(self._cutoff, self._lagging))
+
     def _overtake(self, session: Session, epoch: int, first: int) -> None:
         """Apply the lag policy to a viewer at a frame boundary who has everything before ``first``."""
         log = self.log
-        self.skipped += 1
-        if self._settings.lag_policy == "close":
-            self._wire.close(session, Close.LAG, "too far behind")
+        if epoch == log.epoch and first > log.head:
+            # Nothing but heartbeats and counters passed it by: no offset is missing, and a gap of none would say otherwise.
+            session.cursor = log.end
             return
+        if self._settings.lag_policy == "close":
+            self._close(session)
+            return
+        self.overtaken += 1
         if epoch == log.epoch:
             session.cursor = log.end
             told = encode_message(self.codec, Gap(self.handle, epoch, first, log.head, "lag"))
         else:
             snapshot = self.snapshot(log[log.end - 1].at)
             if snapshot is None:
-                self._wire.close(session, Close.LAG, "too far behind, and the room began a new epoch")
+                self._close(session)
                 return
             frame, session.cursor = snapshot
             told = encode_message(self.codec, Gap(self.handle, epoch, first, 0, "epoch")) + frame
         self._wire.push(session, told)
+
+    def _close(self, session: Session) -> None:
+        self.overtaken += 1
+        self._wire.close(session, Close.LAG, "too far behind")
 
 
 def _bytes_of(entry: Entry, variant: int) -> bytes:

@@ -37,7 +37,6 @@ class HubRoom:
 
     __slots__ = (
         "_batcher",
-        "_counted_at",
         "_framed_at",
         "_likes_of",
         "_limits",
@@ -66,7 +65,7 @@ class HubRoom:
         self._variants: frozenset[int] = frozenset()
         self._sequencer = Sequencer(Position(0, 0))
         self._batcher = Batcher(0, settings)
-        self._framed_at = self._counted_at = -math.inf
+        self._framed_at = -math.inf
         self.opened = False
         self.early: list[Events] = []
         self.repairing = False
@@ -123,7 +122,7 @@ class HubRoom:
         """Begin at the broker's position."""
         self._sequencer = Sequencer(position)
         self._batcher = Batcher(position.offset, self._settings)
-        self._framed_at = self._counted_at = now
+        self._framed_at = now
         self.opened = True
 
     def take_in(self, events: Events, now: float) -> None:
@@ -158,12 +157,10 @@ class HubRoom:
     def due(self) -> float:
         """When `service` has something to do."""
         if self._batcher.due is not None:
-            # Counters and heartbeat cannot pass the events that wait: they go with them.
+            # Counters cannot pass the events that wait; they go with them.
             return self._batcher.due
-        when = self._framed_at + self._settings.heartbeat_seconds
-        if self.state.changed:
-            when = min(when, self._counted_at + self._counters_seconds())
-        return when
+        heartbeat = self._framed_at + self._settings.heartbeat_seconds
+        return min(heartbeat, self._framed_at + self._counters_seconds()) if self.state.changed else heartbeat
 
     def _counters_seconds(self) -> float:
         cost = max((viewers * port.seconds_per_frame for port, viewers in self.ports.items()), default=0.0)
@@ -176,7 +173,8 @@ class HubRoom:
         if self._batcher.due is not None:
             self.flush(now, now_ms)
         else:
-            self._send_batch(Collected(self._batcher.last + 1, self._batcher.last, [], []), now, now_ms)
+            head = self._batcher.last
+            self._send_batch(Collected(head + 1, head, [], []), now, now_ms)
 
     def flush(self, now: float, now_ms: int) -> None:
         """Send all that waits, whether it is due or not."""
@@ -184,15 +182,11 @@ class HubRoom:
             self._send_batch(batch, now, now_ms)
 
     def _send_batch(self, batch: Collected, now: float, now_ms: int) -> None:
-        state = self.state
-        self._framed_at = self._counted_at = now
+        state, epoch = self.state, self._sequencer.epoch
+        self._framed_at = now
         state.announced = state.counters
-        if self._variants:
-            epoch = self._sequencer.epoch
-            frames = encode_batch(state.handle, epoch, batch, state.counters, now_ms, self._variants)
-        else:
-            frames = {}
-        self.send(Frames(self.name, self._sequencer.epoch, batch.first, batch.last, frames))
+        frames = encode_batch(state.handle, epoch, batch, state.counters, now_ms, self._variants) if self._variants else {}
+        self.send(Frames(self.name, epoch, batch.first, batch.last, frames))
 
     def snapshot(self, now_ms: int) -> SharedSnapshot:
         """The state after `position`, for newcomers."""

@@ -23,16 +23,18 @@ class Entry:
     :ivar last: last offset; ``first - 1`` for a batch without events.
     :ivar at: when it came, in seconds of the caller's clock.
     :ivar frames: bytes by variant.
+    :ivar leads_to: epoch and offset of what comes next for a viewer who has got all of it.
     :ivar pins: viewers who have got a part of it.
     """
 
-    __slots__ = ("at", "epoch", "first", "frames", "last", "number", "pins", "size")
+    __slots__ = ("at", "epoch", "first", "frames", "last", "leads_to", "number", "pins", "size")
 
     def __init__(self, number: int, epoch: int, first: int, last: int, at: float, frames: dict[int, bytes]) -> None:
         self.number = number
         self.epoch = epoch
         self.first = first
         self.last = last
+        self.leads_to = epoch, last + 1
         self.at = at
         self.frames = frames
         # One object may serve several variants; it is in memory once.
@@ -83,6 +85,7 @@ class FrameLog:
     def restart(self, epoch: int, head: int, frames: dict[int, bytes], now: float) -> None:
         """Begin another epoch at ``head``. The frames tell those who follow; who returns with a position cannot have them."""
         self._add(self.head + 1, self.head, frames, now)
+        self._entries[self.end - 1].leads_to = epoch, head + 1
         self.epoch = epoch
         self.head = head
         self.epoch_start = self.end
@@ -94,8 +97,11 @@ class FrameLog:
         self.bytes += entry.size
 
     def prepend(self, batches: Sequence[tuple[int, int, dict[int, bytes]]], now: float) -> bool:
-        """Add older batches, in order, before the oldest entry, if they join it and the log's bytes allow."""
-        if not batches or self.start < self.epoch_start or batches[-1][1] + 1 != self.floor:
+        """Add older batches, in order, before the oldest entry, if they join it and the log's bytes allow.
+
+        Not while an entry that left the log is pinned: its number would be given twice.
+        """
+        if not batches or self._pinned or self.start < self.epoch_start or batches[-1][1] + 1 != self.floor:
             return False
         entries = [Entry(0, self.epoch, first, last, now, frames) for first, last, frames in batches]
         size = sum(entry.size for entry in entries)
@@ -133,7 +139,9 @@ class FrameLog:
             entry = self._entries[number]
             if size <= settings.log_bytes and entry.at >= oldest:
                 break
-            size -= entry.size
+            if not entry.pins:
+                # What is pinned leaves the log without leaving memory: others have to go for it.
+                size -= entry.size
             number += 1
         return number
 

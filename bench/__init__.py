@@ -1,0 +1,1 @@
+"""Load generator, scenarios, verification, limit baseline, reports. Knows the wire protocol, not the engine inside."""

@@ -1,0 +1,186 @@
+"""The engine as a process of its own: started with a generated config file, measured from outside, stopped.
+
+Owns the process and what the kernel tells about it. Knows of the engine its command line and its config file, nothing
+else, so that another server which understands both can take its place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "EngineError",
+    "EngineProcess",
+    "Sample",
+    "cpu_ns",
+    "merge",
+    "read_config",
+    "rss_bytes",
+    "to_toml",
+    "wait_ns",
+]
+
+ENGINE = (sys.executable, "-m", "engine", "serve")
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
+SETTLE_SECONDS = 0.1
+Sections = dict[str, dict[str, Any]]
+
+
+class EngineError(Exception):
+    """The engine did not start, or ended by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The engine at one moment.
+
+    :ivar cpu_ns: CPU time of all its threads, user and system.
+    :ivar wait_ns: time its main thread was ready but waited for a core.
+    :ivar rss_bytes: resident memory.
+    """
+
+    at_ns: int
+    cpu_ns: int
+    wait_ns: int
+    rss_bytes: int
+
+
+def cpu_ns(pid: int) -> int:
+    """CPU time of a process, nanoseconds. The clock's number is what ``clock_getcpuclockid(3)`` computes."""
+    return time.clock_gettime_ns((~pid << 3) | 2)
+
+
+def wait_ns(pid: int) -> int:
+    """Time the main thread of a process spent ready to run but not running; 0 where the kernel does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
+    except FileNotFoundError:
+        return 0
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def merge(*layers: Mapping[str, Mapping[str, Any]]) -> Sections:
+    """Sections of settings laid over each other; the last one wins."""
+    merged: Sections = {}
+    for layer in layers:
+        for section, settings in layer.items():
+            merged.setdefault(section, {}).update(settings)
+    return merged
+
+
+def to_toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
+    """Sections of plain values as TOML; JSON writes strings, numbers, booleans and lists the way TOML reads them."""
+    lines: list[str] = []
+    for section, settings in sections.items():
+        lines += [f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in settings.items()), ""]
+    return "\n".join(lines)
+
+
+class EngineProcess:
+    """A running engine; a context manager that stops it.
+
+    :param sections: its settings.
+    :param command: program and first arguments; ``--config FILE --json`` is appended.
+    :raises EngineError: it ended, or said nothing within 30 s.
+    """
+
+    def __init__(self, sections: Mapping[str, Mapping[str, Any]], command: tuple[str, ...] = ENGINE) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="roomcast-bench-")
+        config = Path(self._directory.name) / "bench.toml"
+        config.write_text(to_toml(sections))
+        # A group of its own: Ctrl-C is for the benchmark, which then stops the engine in order.
+        self._process = subprocess.Popen(
+            [*command, "--config", str(config), "--json"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            process_group=0,
+        )
+        try:
+            listening = self._first_line()
+            self.host: str = listening["host"]
+            self.port: int = listening["port"]
+        except BaseException:
+            self.stop()
+            raise
+        self.pid: int = listening.get("pid", self._process.pid)
+        self.viewers_max: int = listening.get("viewers_max", 0)
+
+    def _first_line(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + START_SECONDS
+        data = b""
+        while b"\n" not in data:
+            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise EngineError(f"the engine did not listen within {START_SECONDS:.0f} s")
+            piece = os.read(self._process.stdout.fileno(), 4096)
+            if not piece:
+                raise EngineError(f"the engine ended with status {self._process.wait()} before it listened")
+            data += piece
+        try:
+            listening: dict[str, Any] = json.loads(data.partition(b"\n")[0])
+        except ValueError:
+            raise EngineError(f"the engine's first line is not JSON: {data[:80]!r}") from None
+        if not {"host", "port"} <= listening.keys():
+            raise EngineError(f"the engine's first line names no host and port: {data[:200]!r}")
+        return listening
+
+    def __enter__(self) -> EngineProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> int:
+        """SIGTERM, and SIGKILL when that does not end it within 30 s; returns the exit status."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        status = self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._directory.cleanup()
+        return status
+
+    def sample(self) -> Sample:
+        """CPU and memory now. Raises `EngineError` when the process is gone."""
+        if (status := self._process.poll()) is not None:
+            raise EngineError(f"the engine ended by itself with status {status}")
+        return Sample(time.monotonic_ns(), cpu_ns(self.pid), wait_ns(self.pid), rss_bytes(self.pid))
+
+    def quiet(self) -> Sample:
+        """Wait until a tenth of a second costs the engine less than a tenth of it (at most 5 s), then `sample`."""
+        before = self.sample()
+        for _ in range(50):
+            time.sleep(SETTLE_SECONDS)
+            now = self.sample()
+            if now.cpu_ns - before.cpu_ns < SETTLE_SECONDS * 1e8:
+                return now
+            before = now
+        return before
+
+
+def read_config(path: Path) -> Sections:
+    """A TOML file as sections. Raises `EngineError` when it is none."""
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise EngineError(f"config file {path}: {error}") from None

@@ -1,0 +1,103 @@
+"""All viewers of one process: their codec, what they share, and what was counted.
+
+Owns the counts and the rooms' logs. Must not know sockets, nor how a viewer reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from bench.body import Bodies
+from bench.verify import Fault, Faults, Frame, Log, Tally, fold
+from bench.wire import BINARY, TEXT, Header, WireError, client_frame, inflate
+
+if TYPE_CHECKING:
+    from bench.receiver import Viewer
+
+__all__ = ["Swarm"]
+
+
+class Swarm:
+    """All viewers of one process: what they share, and what was counted.
+
+    :ivar on_reply: called with (viewer, ref, code, offset) for each reply to a comment.
+    :ivar holes: ranges that a viewer missed without a gap.
+    :ivar may_gap: viewers that the scenario allows a gap or a resumable close.
+    """
+
+    def __init__(self, *, json_codec: bool, compression: bool, bodies: Bodies, room_name: Callable[[int], str]) -> None:
+        self.json_codec = json_codec
+        self.compression = compression
+        self.subprotocol = "roomcast.v1.json" if json_codec else "roomcast.v1.msgpack"
+        self.bodies = bodies
+        self.room_name = room_name
+        self.host = ""
+        self.path = "/"
+        self.tally = Tally()
+        self.past = Tally()
+        self.faults = Faults()
+        self.logs: dict[int, Log] = {}
+        self.holes: dict[int, list[tuple[int, int]]] = {}
+        self.sessions: dict[int, str] = {}
+        self.gapped: dict[int, str] = {}
+        self.closed: dict[int, int] = {}
+        self.byes: dict[int, int] = {}
+        self.may_gap: frozenset[int] = frozenset()
+        self.on_reply: Callable[[Viewer, int, int, int], None] = lambda viewer, ref, code, offset: None
+        self.limit_frame: Frame | None = None
+        self.limit_received = 0
+        self.live = 0
+        self.stopping = False
+
+    def encode(self, message: list[Any]) -> bytes:
+        """One message as a whole client frame."""
+        if self.json_codec:
+            return client_frame(TEXT, json.dumps(message, ensure_ascii=False).encode(), os.urandom(4))
+        packed: bytes = msgpack.packb(message)
+        return client_frame(BINARY, packed, os.urandom(4))
+
+    def decode(self, header: Header, data: bytes) -> list[Any]:
+        """One server message. Raises `WireError` or ValueError."""
+        if header.opcode != (TEXT if self.json_codec else BINARY):
+            raise WireError(f"a frame with opcode {header.opcode}")
+        payload = data[header.start : header.end]
+        if header.deflated:
+            if not self.compression:
+                raise WireError("a compressed frame, though compression was not negotiated")
+            payload = inflate(payload)
+        message = json.loads(payload) if self.json_codec else msgpack.unpackb(payload)
+        if not isinstance(message, list) or not message:
+            raise ValueError(f"not an array: {message!r:.80}")
+        return message
+
+    def fault(self, viewer: Viewer, kind: str, first: int = 0, last: int = 0, detail: str = "") -> None:
+        """Record a fault of one viewer."""
+        self.faults.add(Fault(kind, viewer.index, viewer.room, first, last, detail))
+
+    def settle(self) -> Tally:
+        """Bring the counts up to date and return them."""
+        for log in self.logs.values():
+            log.settle(self.tally)
+        self._settle_limit()
+        return self.tally
+
+    def _settle_limit(self) -> None:
+        if self.limit_frame is not None:
+            self.limit_received += sum(self.limit_frame.times.values())
+            fold(self.limit_frame, self.tally)
+
+    def limit(self, raw: bytes) -> Frame:
+        """The frame of a limit round, from now on the one to compare with."""
+        self._settle_limit()
+        self.limit_frame = Frame(raw, 1, 0)
+        return self.limit_frame
+
+    def mark(self) -> None:
+        """Begin counting anew; positions stay."""
+        self.past.merge(self.settle().dump())
+        self.tally = Tally()

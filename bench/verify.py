@@ -1,0 +1,294 @@
+"""What a room sent, checked event by event, and what each viewer got, checked offset by offset.
+
+Owns the truth of one generator process: which (sender, sequence) stands at which offset, which frames carry it, and
+every fault found. Sans-IO: knows no socket; times come in as arguments. A distinct frame is decoded and checked once
+per process; viewers that get the same bytes again cost a comparison.
+
+Faults:
+
+``hole``       offsets were skipped without a gap; ``gap`` an explicit gap that the scenario does not allow
+``repeat``     offsets came twice, or came late (counted as reordered when they had been missed before)
+``altered``    an event is not what any sender wrote; ``twice`` one message stands at two offsets
+``disagree``   two frames put different messages at one offset
+``order``      one sender's messages do not stand in the order in which they were sent
+``moved``      the reply to a comment named another offset than the one where it is; ``missing`` it is nowhere
+``behind``     a viewer never got the last offsets; ``wire`` and ``message`` bytes that break the protocol
+``closed``     the server ended a connection; ``connect`` it refused one; ``refused`` a request got an error code
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from zlib import crc32
+
+from bench.body import Bodies
+from bench.histogram import Histogram
+
+__all__ = ["Fault", "Faults", "Frame", "Log", "SLOT_SHIFT", "Tally"]
+
+SLOT_SHIFT = 16
+"""Receipts are counted in slots of 65 µs, the resolution of every latency."""
+FRAMES_KEPT = 256
+"""Decoded frames remembered per room and process; an older one is decoded and checked again."""
+FAULTS_KEPT = 40
+"""Faults told in full per process; all are counted."""
+COMMENT, CUSTOM, OMITTED = 1, 2, 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One violation: which viewer, and which offsets of which room (0 where it has no offset)."""
+
+    kind: str
+    viewer: int
+    room: int = 0
+    first: int = 0
+    last: int = 0
+    detail: str = ""
+
+    def __str__(self) -> str:
+        where = f" room {self.room} offsets {self.first}..{self.last}" if self.last else ""
+        return f"{self.kind}: viewer {self.viewer}{where}{': ' if self.detail else ''}{self.detail}"
+
+
+class Faults:
+    """Counts of all faults and the first few in full."""
+
+    __slots__ = ("counts", "kept")
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.kept: list[Fault] = []
+
+    def add(self, fault: Fault) -> None:
+        """Record one."""
+        self.counts[fault.kind] = self.counts.get(fault.kind, 0) + 1
+        if len(self.kept) < FAULTS_KEPT:
+            self.kept.append(fault)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts since the last mark. A delivery is one event at one viewer."""
+
+    deliveries: int = 0
+    frames: int = 0
+    wire_bytes: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    reordered: int = 0
+    altered: int = 0
+    omitted: int = 0
+    overlap: int = 0
+    gaps: int = 0
+    gap_offsets: int = 0
+    silent_frames: int = 0
+    first_ns: int = 0
+    last_ns: int = 0
+    latency: Histogram = field(default_factory=Histogram)
+
+    def dump(self) -> dict[str, Any]:
+        """As JSON: the counts, and the histogram as `Histogram.dump`."""
+        return {name: value for name, value in asdict(self).items() if name != "latency"} | {"latency": self.latency.dump()}
+
+    def merge(self, dumped: dict[str, Any]) -> None:
+        """Add what another process dumped."""
+        for name, value in dumped.items():
+            if name == "latency":
+                self.latency.merge(Histogram.load(value))
+            elif name == "first_ns":
+                self.first_ns = min(filter(None, (self.first_ns, value)), default=0)
+            elif name == "last_ns":
+                self.last_ns = max(self.last_ns, value)
+            else:
+                setattr(self, name, getattr(self, name) + value)
+
+
+class Frame:
+    """One distinct batch frame: its bytes, its range, what checking found in it, and when how many viewers got it."""
+
+    __slots__ = ("bad", "first", "good", "intended", "last", "omitted", "raw", "times", "twice")
+
+    def __init__(self, raw: bytes, first: int, last: int) -> None:
+        self.raw = raw
+        self.first = first
+        self.last = last
+        self.good = self.bad = self.twice = self.omitted = 0
+        self.intended: dict[int, int] = {}
+        self.times: dict[int, int] = {}
+
+
+class Log:
+    """One room in one epoch, as this process has seen it.
+
+    :ivar frames: first offset → the latest frame with events that begins there.
+    :ivar silent: the latest frame without events (heartbeat or counters).
+    :ivar head: highest offset seen or acknowledged.
+    """
+
+    __slots__ = (
+        "_bodies",
+        "_faults",
+        "base",
+        "epoch",
+        "frames",
+        "handle",
+        "head",
+        "likes",
+        "room",
+        "silent",
+        "what",
+        "where",
+    )
+
+    def __init__(self, room: int, handle: int, epoch: int, base: int, bodies: Bodies, faults: Faults) -> None:
+        self.room = room
+        self.handle = handle
+        self.epoch = epoch
+        self.base = base
+        self.head = base
+        self.likes = 0
+        self.frames: dict[int, Frame] = {}
+        self.silent: Frame | None = None
+        self.what: dict[int, int] = {}
+        self.where: dict[int, int] = {}
+        self._bodies = bodies
+        self._faults = faults
+
+    def learn(self, raw: bytes, batch: list[Any], viewer: int, tally: Tally) -> Frame:
+        """Check a batch not seen before and remember its frame.
+
+        :param batch: the decoded array, kind first.
+        :raises ValueError: it has not the documented shape.
+        """
+        _, handle, epoch, first, last, _time, events, *optional = batch
+        if handle != self.handle or epoch != self.epoch:
+            raise ValueError(f"batch of room {handle}, epoch {epoch} instead of {self.handle}, {self.epoch}")
+        if not isinstance(first, int) or not isinstance(last, int) or not isinstance(events, list):
+            raise ValueError("batch fields of the wrong type")
+        counters = optional[1] if len(optional) > 1 else ()
+        if counters:
+            self.likes = max(self.likes, counters[0])
+        frame = Frame(raw, first, last)
+        offset = first
+        for event in events:
+            offset = self._check(frame, event, offset, viewer)
+        if offset != last + 1:
+            raise ValueError(f"the events of batch {first}..{last} cover {first}..{offset - 1}")
+        if last < first:
+            self.silent = frame
+            return frame
+        self.head = max(self.head, last)
+        old = self.frames.pop(first, None)
+        if old is not None:
+            fold(old, tally)
+        elif len(self.frames) >= FRAMES_KEPT:
+            fold(self.frames.pop(next(iter(self.frames))), tally)
+        self.frames[first] = frame
+        return frame
+
+    @property
+    def latest_bytes(self) -> int:
+        """Length of the frame with events that was learnt last; 0 if there was none."""
+        return len(self.frames[next(reversed(self.frames))].raw) if self.frames else 0
+
+    def _check(self, frame: Frame, event: Any, offset: int, viewer: int) -> int:
+        kind = event[0]
+        if kind == OMITTED:
+            frame.omitted += event[2]
+            return offset + int(event[2])
+        body, ref = (event[3], event[2]) if kind == COMMENT else (None, 0)
+        claim = self._bodies.read(body)
+        if claim is None or claim.room != self.room or ref not in (0, claim.sequence):
+            frame.bad += 1
+            self._fault("altered", viewer, offset, f"{event!r:.120}")
+            return offset + 1
+        message = key_of(claim.sender, claim.sequence)
+        if self.what.setdefault(offset, message) != message:
+            frame.bad += 1
+            self._fault("disagree", viewer, offset, f"{_name(message)} and {_name(self.what[offset])}")
+        elif (other := self.where.setdefault(message, offset)) != offset:
+            frame.twice += 1
+            self._fault("twice", viewer, offset, f"{_name(message)} also stands at {other}")
+        else:
+            frame.good += 1
+            frame.intended[claim.intended_ns] = frame.intended.get(claim.intended_ns, 0) + 1
+        return offset + 1
+
+    def settle(self, tally: Tally) -> None:
+        """Fold the receipts of all remembered frames into the counts."""
+        for frame in self.frames.values():
+            if frame.times:
+                fold(frame, tally)
+        if self.silent is not None and self.silent.times:
+            fold(self.silent, tally)
+
+    def check_order(self) -> int:
+        """After the run: does each sender's numbering rise with the offsets? Returns how many events do not."""
+        latest: dict[int, int] = {}
+        wrong = 0
+        for offset in sorted(self.what):
+            sender, sequence = divmod(self.what[offset], 1 << 32)
+            if sequence <= latest.get(sender, 0):
+                wrong += 1
+                self._fault("order", -1, offset, f"{_name(self.what[offset])} after number {latest[sender]}")
+            latest[sender] = max(sequence, latest.get(sender, 0))
+        return wrong
+
+    def check_reply(self, sender: int, sequence: int, offset: int) -> bool:
+        """After the run: does an acknowledged comment stand where its reply said? Returns whether it does."""
+        found = self.where.get(key_of(sender, sequence))
+        if found == offset:
+            return True
+        if found is None:
+            self._fault("missing", sender, offset, f"{_name(key_of(sender, sequence))} was acknowledged")
+        else:
+            self._fault("moved", sender, offset, f"{_name(key_of(sender, sequence))} stands at {found}")
+        return False
+
+    def digest(self) -> int:
+        """The same in every process that saw the same messages at the same offsets."""
+        return sum(crc32(b"%d %d" % pair) for pair in self.what.items()) & (2**63 - 1)
+
+    def _fault(self, kind: str, viewer: int, offset: int, detail: str) -> None:
+        self._faults.add(Fault(kind, viewer, self.room, offset, offset, detail))
+
+
+def fold(frame: Frame, tally: Tally) -> None:
+    """Turn a frame's receipts into counts and latencies, and forget them."""
+    times, frame.times = frame.times, {}
+    count = sum(times.values())
+    tally.frames += count
+    tally.wire_bytes += count * len(frame.raw)
+    if not times:
+        return
+    if frame.last < frame.first:
+        tally.silent_frames += count
+        return
+    tally.deliveries += frame.good * count
+    tally.duplicated += frame.twice * count
+    tally.altered += frame.bad * count
+    tally.omitted += frame.omitted * count
+    low, high = min(times) << SLOT_SHIFT, (max(times) + 1) << SLOT_SHIFT
+    tally.first_ns = min(tally.first_ns or low, low)
+    tally.last_ns = max(tally.last_ns, high)
+    for slot, viewers in times.items():
+        middle = (slot << SLOT_SHIFT) + (1 << SLOT_SHIFT >> 1)
+        for intended, events in frame.intended.items():
+            tally.latency.add((middle - intended) // 1000, viewers * events)
+
+
+def key_of(sender: int, sequence: int) -> int:
+    """One integer for (sender, sequence)."""
+    return sender << 32 | sequence
+
+
+def _name(key: int) -> str:
+    return f"message {key & 0xFFFFFFFF} of sender {key >> 32}"
+
+
+def overlap_of(ranges: Iterable[tuple[int, int]], first: int, last: int) -> int:
+    """How many of the offsets ``first..last`` lie within the ranges."""
+    return sum(max(0, min(last, high) - max(first, low) + 1) for low, high in ranges)

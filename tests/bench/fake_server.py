@@ -1,0 +1,220 @@
+"""A small server of the wire protocol that can be told to break it: what the benchmark's checks are tried on.
+
+Owns nothing worth keeping: one event loop, no limits, no backpressure. It is started like the engine
+(``python fake_server.py [--break FAULT] --config FILE --json``), so that everything but the engine is the real thing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from bench.wire import BINARY, CLOSE, TEXT, accept_of, server_frame
+from engine.schema import handle_of
+
+FAULTS = (
+    *("none", "drop", "lose", "tail", "double", "echo", "swap", "shuffle"),
+    *("late", "alter", "hole", "gap", "close", "refuse"),
+)
+TICK_SECONDS = 0.003
+VICTIM = 1
+"""Which viewer meets a fault that only one meets: the second to join."""
+BROKEN_BATCH = 3
+
+
+def unmasked(data: bytearray) -> tuple[int, bytes] | None:
+    """Take one client frame off the buffer."""
+    if len(data) < 6:
+        return None
+    size, start = data[1] & 0x7F, 2
+    if size == 126:
+        size, start = int.from_bytes(data[2:4], "big"), 4
+    if len(data) < start + 4 + size:
+        return None
+    mask = data[start : start + 4]
+    payload = bytes(byte ^ mask[at % 4] for at, byte in enumerate(data[start + 4 : start + 4 + size]))
+    opcode = data[0] & 0x0F
+    del data[: start + 4 + size]
+    return opcode, payload
+
+
+@dataclass(eq=False)
+class Room:
+    name: str
+    offset: int = 0
+    batches: int = 0
+    likes: dict[int, int] = field(default_factory=dict)
+    pending: list[list[Any]] = field(default_factory=list)
+    viewers: list[Peer] = field(default_factory=list)
+    held: bytes = b""
+
+
+class Server:
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+        self.rooms: dict[str, Room] = {}
+        self.dropped = False
+
+    def said(self, room: Room, peer: Peer, ref: int, body: str) -> None:
+        event = [1, [f"u{id(peer)}", "", {}], ref, body]
+        broken = self.fault in ("drop", "refuse", "echo") and room.offset >= BROKEN_BATCH and not self.dropped
+        self.dropped = self.dropped or broken
+        if broken and self.fault == "refuse":
+            peer.send([35, ref, 1])
+            return
+        self.append(room, event, lost=broken and self.fault == "drop")
+        peer.send([35, ref, 0, room.offset + broken * (self.fault == "drop"), "", 0])
+        if broken and self.fault == "echo":
+            self.append(room, event)
+
+    def append(self, room: Room, event: list[Any], lost: bool = False) -> None:
+        if not room.pending:
+            asyncio.get_running_loop().call_later(TICK_SECONDS, self.flush, room)
+        if not lost:
+            room.pending.append(event)
+            room.offset += 1
+
+    def liked(self, room: Room, peer: Peer, total: int) -> None:
+        if not room.likes:
+            asyncio.get_running_loop().call_later(TICK_SECONDS, self.flush, room)
+        room.likes[id(peer)] = total
+        if not room.pending:
+            asyncio.get_running_loop().call_later(TICK_SECONDS, self.flush, room)
+
+    def flush(self, room: Room) -> None:
+        events, room.pending = room.pending, []
+        room.batches += 1
+        broken = room.batches == BROKEN_BATCH
+        if broken and self.fault == "hole":
+            room.offset += 1
+        first = room.offset - len(events) + 1
+        counters = [sum(room.likes.values()), len(room.viewers)]
+        batch = [34, handle_of(room.name), 1, first, room.offset, 0, events, [], counters]
+        if broken and self.fault == "shuffle":
+            events.reverse()
+        for number, peer in enumerate(room.viewers):
+            if number == VICTIM and self.fault == "late" and room.held:
+                peer.send(batch)
+                peer.write(room.held)
+                room.held = b""
+            elif number == VICTIM and broken:
+                self.meet(room, peer, batch)
+            elif number == VICTIM and self.fault == "tail" and room.batches > BROKEN_BATCH:
+                pass
+            else:
+                peer.send(batch)
+
+    def meet(self, room: Room, peer: Peer, batch: list[Any]) -> None:
+        """One viewer gets one batch in a way of its own."""
+        _, handle, epoch, first, last, _, events, *_ = batch
+        match self.fault:
+            case "lose" | "tail":
+                return
+            case "late":
+                room.held = peer.encode(batch)
+                return
+            case "gap":
+                peer.send([36, handle, epoch, first, last, "lag"])
+                return
+            case "close":
+                peer.send([37, 4000, "bye", 0, 0])
+                peer.write(server_frame(CLOSE, (4000).to_bytes(2, "big")))
+                return
+            case "double":
+                peer.send(batch)
+            case "swap":
+                batch = [*batch[:6], events[::-1], *batch[7:]]
+            case "alter":
+                altered = [*events[0][:3], events[0][3].replace(" ", "_", 1)]
+                batch = [*batch[:6], [altered, *events[1:]], *batch[7:]]
+        peer.send(batch)
+
+
+class Peer(asyncio.Protocol):
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.data = bytearray()
+        self.upgraded = self.text = False
+        self.room: Room | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.room is not None and self in self.room.viewers:
+            self.room.viewers.remove(self)
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def encode(self, message: list[Any]) -> bytes:
+        payload = json.dumps(message).encode() if self.text else msgpack.packb(message)
+        return server_frame(TEXT if self.text else BINARY, payload)
+
+    def send(self, message: list[Any]) -> None:
+        self.write(self.encode(message))
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+        if not self.upgraded and b"\r\n\r\n" in self.data:
+            head, _, rest = bytes(self.data).partition(b"\r\n\r\n")
+            headers = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:])
+            protocol = headers[b"Sec-WebSocket-Protocol"]
+            self.text = protocol.endswith(b"json")
+            accept = accept_of(headers[b"Sec-WebSocket-Key"]).encode()
+            self.write(
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Accept: " + accept + b"\r\nSec-WebSocket-Protocol: " + protocol + b"\r\n\r\n"
+            )
+            self.upgraded, self.data = True, bytearray(rest)
+        while self.upgraded and (frame := unmasked(self.data)) is not None:
+            opcode, payload = frame
+            if opcode == CLOSE:
+                self.transport.close()
+                return
+            self.received(json.loads(payload) if self.text else msgpack.unpackb(payload))
+
+    def received(self, message: list[Any]) -> None:
+        match message:
+            case [1, ref, name, *_]:
+                self.room = room = self.server.rooms.setdefault(name, Room(name))
+                room.viewers.append(self)
+                self.send([32, ref, handle_of(name), f"session-{id(self):016x}", "u", "viewer", False, 25_000])
+                self.send([33, handle_of(name), name, 1, room.offset - len(room.pending), 0, [0, 0], 25_000])
+            case [3, ref, _, body]:
+                assert self.room is not None
+                self.server.said(self.room, self, ref, body)
+            case [4, _, total]:
+                assert self.room is not None
+                self.server.liked(self.room, self, total)
+
+
+async def serve(fault: str, edge: dict[str, Any]) -> None:
+    loop = asyncio.get_running_loop()
+    server = Server(fault)
+    listener = await loop.create_server(lambda: Peer(server), edge["host"], edge["port"])
+    port = listener.sockets[0].getsockname()[1]
+    print(json.dumps({"event": "listening", "host": edge["host"], "port": port, "pid": os.getpid()}), flush=True)
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    await stop.wait()
+    listener.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--break", dest="fault", choices=FAULTS, default="none")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    asyncio.run(serve(arguments.fault, tomllib.loads(arguments.config.read_text())["edge"]))
