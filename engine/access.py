@@ -113,7 +113,8 @@ class Rate:
 
     def __init__(self, per_second: float, burst: int) -> None:
         self._interval = 1.0 / per_second
-        self._tolerance = self._interval * (burst - 1)
+        # A ten-thousandth of a unit more, so that rounding does not refuse the last one of a burst.
+        self._tolerance = self._interval * (burst - 1 + 1e-4)
 
     def take(self, state: float, now: float, amount: int = 1) -> float:
         """Return the next state if ``amount`` fits now, else a negative number: minus the seconds until one unit fits."""
@@ -127,4 +128,4 @@ class Rate:
     def fits(self, state: float, now: float) -> int:
         """How many units fit now."""
         excess = max(state - now, 0.0)
-        return max(int((self._tolerance - excess) / self._interval + 1.000001), 0)
+        return max(int((self._tolerance - excess) / self._interval + 1), 0)

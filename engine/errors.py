@@ -43,8 +43,6 @@ class Code(IntEnum):
     """A text holds nothing visible."""
     BAD_ROOM = 107
     """The room's name is not allowed."""
-    NO_SUCH_USER = 108
-    """The addressed user is not in the room on this node."""
 
     @property
     def retriable(self) -> bool:

@@ -1,6 +1,7 @@
 """How the process writes its log lines: to standard error, for people on a terminal, as JSON otherwise.
 
-Owns the configuration of structlog for the command line. A program that embeds the engine configures structlog itself.
+Owns the configuration of logging for the command line. The engine itself logs through the standard library, an event's name as
+the message and its facts as ``extra``; a program that embeds it configures logging as it likes.
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ __all__ = ["configure"]
 
 
 def configure(settings: LogSettings) -> None:
-    """Set up structlog for the whole process."""
+    """Set up logging for the whole process."""
     people = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     renderer: Any = structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer(ensure_ascii=False)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=not people),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(settings.level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.ExtraAdder(),
+                structlog.processors.TimeStamper(fmt="iso", utc=not people),
+            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
     )
+    logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)

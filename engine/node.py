@@ -8,17 +8,17 @@ cancel what is left. A deadline bounds the whole; a second request to stop cuts 
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import structlog
 import trio
 
 from engine.access import SERVER
-from engine.brokers import MemoryBroker
+from engine.brokers.memory import MemoryBroker
 from engine.configcheck import check
 from engine.edge import Edge, EdgeStatistics
 from engine.errors import RoomcastError
@@ -32,7 +32,7 @@ __all__ = ["Node", "NodeStatistics", "open_node"]
 _SWEEP_SECONDS = 30.0
 """Time between looks for rooms whose history has expired."""
 
-log = structlog.get_logger("roomcast.node")
+log = logging.getLogger("roomcast.node")
 
 
 def _now_ms() -> int:
@@ -112,7 +112,7 @@ class Node:
             await self.hub.drain()
             await self.edge.drain()
         if deadline.cancelled_caught:
-            log.warning("drain_deadline", viewers_left=len(self.edge.connections))
+            log.warning("drain_deadline", extra={"viewers_left": len(self.edge.connections)})
 
 
 @asynccontextmanager
@@ -134,8 +134,10 @@ async def open_node(settings: Settings | None = None, *, encoded_link: bool = Fa
         node.hub.attach(node._hub_end)
         await nursery.start(node.edge.run)
         nursery.start_soon(node._sweep)
+        log.info("listening", extra={"node": node.name, "url": node.url, "viewers_max": node.edge.admission.viewers_max})
         try:
             yield node
         finally:
+            log.info("draining", extra={"viewers": len(node.edge.connections), "seconds": settings.node.shutdown_seconds})
             await node._drain()
             nursery.cancel_scope.cancel()

@@ -41,7 +41,9 @@ class Deadlines(Generic[T]):
     def add(self, when: float, item: T) -> bool:
         """Let ``item`` expire at ``when``, in seconds of the caller's clock. Returns whether `next` is earlier now."""
         if self._grid:
-            when = math.ceil(when / self._grid) * self._grid
+            rounded = math.ceil(when / self._grid) * self._grid
+            # The product may come out a bit too small.
+            when = rounded if rounded >= when else rounded + self._grid
         self._count += 1
         bucket = self._buckets.get(when)
         if bucket is not None:

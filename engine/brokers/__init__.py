@@ -2,8 +2,3 @@
 
 `base` is the contract, written before its implementations; `memory` is the embedded default.
 """
-
-from engine.brokers.base import Broker, Events, History, Pending, Position, Receipt, Totals
-from engine.brokers.memory import MemoryBroker
-
-__all__ = ["Broker", "Events", "History", "MemoryBroker", "Pending", "Position", "Receipt", "Totals"]

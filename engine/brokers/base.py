@@ -25,7 +25,13 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-__all__ = ["Broker", "Deliver", "Events", "History", "Pending", "Position", "Receipt", "Totals"]
+from engine.errors import RoomcastError
+
+__all__ = ["Broker", "Deliver", "Events", "History", "Pending", "Position", "Receipt", "Totals", "Unavailable"]
+
+
+class Unavailable(RoomcastError):
+    """The broker is out of reach. The same call may succeed later; a publish may be repeated only with keys."""
 
 
 class Position(NamedTuple):

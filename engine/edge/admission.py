@@ -88,6 +88,10 @@ class Admission:
 
 def parse(text: str) -> Address | None:
     """An address from text, IPv4 in IPv6 (RFC 4291 section 2.5.5.2) unwrapped; None if it is none. Scope ids and ports go."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
     try:
         address: Address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

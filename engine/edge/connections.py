@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-import structlog
 import trio
 
 from engine import ws
@@ -39,8 +38,6 @@ _GRID_SECONDS: Final = 0.25
 _FD_BITS: Final = 22
 """Low bits of a viewer's number that hold its descriptor; Linux allows at most 2^20 by default, 2^22 is ample."""
 _FD_MASK: Final = (1 << _FD_BITS) - 1
-
-log = structlog.get_logger("roomcast.edge")
 
 
 class Connections:
@@ -124,6 +121,9 @@ class Connections:
             head = head[consumed:]
             if address is not None:
                 self._identify(session, address[0])
+            else:
+                # The proxy itself, looking whether we are alive.
+                session.address = None
             trusted = False
         request_end = ws.parse_request(head, limit=settings.request_bytes)
         if request_end is None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-import structlog
 import trio
 
 from engine import ws
@@ -37,8 +36,6 @@ _RESERVED_DESCRIPTORS: Final = 256
 """Descriptors kept for everything that is not a viewer: listeners, epoll, database, logs, refusals under way."""
 _BYE_SLICE: Final = 256
 """Viewers told to leave between two checkpoints."""
-
-log = structlog.get_logger("roomcast.edge")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ Owns the sockets that listen. Must not know what becomes of a connection.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-import structlog
 import trio
 
 from engine.settings import EdgeSettings
@@ -26,7 +26,7 @@ _BACKOFF_SECONDS: Final = 0.1
 _OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PEER_GONE = {errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH}
 
-log = structlog.get_logger("roomcast.edge")
+log = logging.getLogger("roomcast.edge")
 
 
 def open_listeners(settings: EdgeSettings) -> list[socket.socket]:
@@ -79,8 +79,10 @@ async def accept_forever(listener: socket.socket, accepted: Callable[[socket.soc
                 if error.errno in _OUT_OF:
                     log.warning(
                         "accept_failed",
-                        error=os.strerror(error.errno),
-                        hint="raise the descriptor limit or lower edge.viewers_max",
+                        extra={
+                            "error": os.strerror(error.errno),
+                            "hint": "raise the descriptor limit or lower edge.viewers_max",
+                        },
                     )
                     os.close(reserve)
                     with suppress(OSError):

@@ -35,6 +35,7 @@ class EdgeRoom:
     """See the module's docstring.
 
     :ivar handle: of the room on the wire.
+    :ivar opening: number of this opening of the room at this edge; what the hub says of an earlier one is ignored.
     :ivar likes: counted here since the edge opened the room.
     :ivar outbox: what the hub is to be told of this room at the end of the turn.
     :ivar empty_since: when the last viewer left; None while somebody is here.
@@ -53,6 +54,7 @@ class EdgeRoom:
         "handle",
         "likes",
         "name",
+        "opening",
         "outbox",
         "quality",
         "reported_likes",
@@ -60,8 +62,9 @@ class EdgeRoom:
         "tracks",
     )
 
-    def __init__(self, name: str, settings: RoomSettings, wire: Wire) -> None:
+    def __init__(self, name: str, opening: int, settings: RoomSettings, wire: Wire) -> None:
         self.name = name
+        self.opening = opening
         self.handle = handle_of(name)
         self._settings = settings
         self._wire = wire
@@ -74,17 +77,16 @@ class EdgeRoom:
         self._parted: OrderedDict[str, int] = OrderedDict()
         self.likes = self.reported_likes = self.reported_viewers = 0
         self.quality = [0, 0, 0, 0]
-        self.outbox: list[Up] = [OpenRoom(name)]
+        self.outbox: list[Up] = []
         self.empty_since: float | None = None
 
     def __len__(self) -> int:
         return sum(map(len, self.tracks.values()))
 
     @property
-    def pending(self) -> list[Session]:
-        """Viewers who are not in yet."""
-        queues = (*self._waiting.values(), *self._resuming.values())
-        return [session for queue in queues for session, _ in queue]
+    def pending(self) -> int:
+        """How many viewers are not in yet."""
+        return sum(map(len, self._waiting.values())) + sum(map(len, self._resuming.values()))
 
     # -- coming in ----------------------------------------------------------------------------------------------------
 
@@ -95,8 +97,10 @@ class EdgeRoom:
         session.room = self
         self.empty_since = None
         if session.variant not in self._wants:
+            first = not self._wants
             self._wants |= {session.variant, plain(session.variant)}
-            self.outbox.append(Wants(self.name, sorted(self._wants)))
+            wants = sorted(self._wants)
+            self.outbox.append(OpenRoom(self.name, self.opening, wants) if first else Wants(self.name, wants))
         known = self._parted.pop(session.secret, None)
         # A session that nobody here remembers may have likes counted elsewhere: its first report is where counting begins.
         session.likes = known if known is not None else (-1 if join.session else 0)
@@ -111,8 +115,8 @@ class EdgeRoom:
     def _wait(self, session: Session, join: Join) -> None:
         assert session.codec is not None
         self._waiting.setdefault(session.codec.number, []).append((session, join))
-        if self.tracks and not self._renewing:
-            # The room is open in another codec, or its snapshot is old. The first opening brings one unasked.
+        if session.codec.number in self.tracks and not self._renewing:
+            # Its snapshot is old. The first one in a codec comes unasked.
             self._renewing = True
             self.outbox.append(FetchSnapshot(self.name))
 
@@ -195,18 +199,15 @@ class EdgeRoom:
     # -- from the hub -------------------------------------------------------------------------------------------------
 
     def snapshot(self, message: SharedSnapshot, now: float) -> None:
-        """The state after the newest frames, in every codec."""
+        """The state after the newest frames, in each codec that the hub knows to be needed here."""
         self._renewing = False
-        for number in {plain(variant) for variant in self._wants}:
+        for number in message.frames:
             track = self.tracks.get(number)
             if track is None:
-                self.tracks[number] = Track(self.handle, CODECS[number], message, self._settings, self._wire)
+                self.tracks[number] = track = Track(self.handle, CODECS[number], message, self._settings, self._wire)
             else:
                 track.renew(message)
-        waiting, self._waiting = self._waiting, {}
-        for number, queue in waiting.items():
-            track = self.tracks[number]
-            for session, join in queue:
+            for session, join in self._waiting.pop(number, ()):
                 if session.room is not self:
                     continue
                 if join.epoch:

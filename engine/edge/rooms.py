@@ -58,6 +58,7 @@ class Rooms:
         self._wire = wire
         self._link = link
         self._rooms: dict[str, EdgeRoom] = {}
+        self._openings = 0
         self._outbox: list[Up] = []
         self._dirty: dict[EdgeRoom, None] = {}
         self._lingering: Deadlines[EdgeRoom] = Deadlines()
@@ -87,8 +88,9 @@ class Rooms:
         if room is None:
             if len(self._rooms) >= limits.rooms_max:
                 raise Refused(Code.ROOM_FULL, "no more rooms on this node (room.rooms_max)", 5000)
-            room = self._rooms[join.room] = EdgeRoom(join.room, limits, self._wire)
-        elif limits.viewers_max and len(room) >= limits.viewers_max:
+            self._openings += 1
+            room = self._rooms[join.room] = EdgeRoom(join.room, self._openings, limits, self._wire)
+        elif limits.viewers_max and len(room) + room.pending >= limits.viewers_max:
             raise Refused(Code.ROOM_FULL, "the room is full (room.viewers_max)", 5000)
         session.deadline = math.inf
         self.touch(room)
@@ -181,7 +183,7 @@ class Rooms:
             self.stopped.set()
             return
         room = self._rooms.get(message.room)
-        if room is None:
+        if room is None or (isinstance(message, SharedSnapshot | RefuseRoom) and message.opening != room.opening):
             return
         match message:
             case Frames():

@@ -334,7 +334,8 @@ class Track:
             told = encode_message(self.codec, Gap(self.handle, epoch, first, log.head, "lag"))
         else:
             snapshot = self.snapshot(log[log.end - 1].at)
-            if snapshot is None:
+            if snapshot is None or snapshot[1] < self._cutoff:
+                # There is none, or what follows it is about to leave the log.
                 self._close(session)
                 return
             frame, session.cursor = snapshot

@@ -6,24 +6,25 @@ Must not know viewer sockets.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
-import structlog
 import trio
 
 from engine.access import SERVER, Rate, check_room_name
-from engine.brokers.base import Broker, Events, Pending, Totals
+from engine.brokers.base import Broker, Events, Pending, Totals, Unavailable
 from engine.errors import Code, Refused
+from engine.hub.backfill import PAGE, backfill
 from engine.hub.intake import Answer, Intake
 from engine.hub.port import Port
-from engine.hub.room import HubRoom
+from engine.hub.room import HubRoom, Phase
 from engine.link.base import End
 from engine.link.messages import (
-    Backfill,
     CloseRoom,
     DirectTo,
     Down,
@@ -37,12 +38,9 @@ from engine.link.messages import (
     RefuseRoom,
     ReplyTo,
     Say,
-    Stop,
     Up,
     Wants,
 )
-from engine.room.batcher import Collected
-from engine.room.encoder import encode_batch, plain
 from engine.room.sequencer import EpochChanged
 from engine.schema import MSGPACK, Author, CommentEvent, CustomEvent
 from engine.settings import Settings
@@ -50,10 +48,10 @@ from engine.timing import Bell, Deadlines
 
 __all__ = ["Hub", "HubStatistics"]
 
-_PAGE = 1_000
-"""Events read from the broker's history at a time."""
+_RETRY_MS: Final = 1_000
+"""How long senders, and the hub itself, wait before they try a broker again that was out of reach."""
 
-log = structlog.get_logger("roomcast.hub")
+log = logging.getLogger("roomcast.hub")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +89,9 @@ class Hub:
         self._rooms: dict[str, HubRoom] = {}
         self._ports: set[Port] = set()
         self._intake = Intake(settings.limits.pending_events)
+        self._closed: dict[str, HubRoom] = {}
+        self._subscribed: set[str] = set()
+        self._cared_for: set[str] = set()
         self._dirty: set[HubRoom] = set()
         self._publisher = Bell()
         # On a common grid many small rooms share a wake-up instead of having one each.
@@ -144,7 +145,7 @@ class Hub:
         for room in self._rooms.values():
             room.flush(now, now_ms)
         for port in self._ports:
-            port.post(Stop())
+            port.stop()
         self._flush()
 
     def statistics(self) -> HubStatistics:
@@ -218,47 +219,42 @@ class Hub:
     def _on_open(self, port: Port, message: OpenRoom) -> None:
         room = self._rooms.get(message.room)
         if room is None:
-            if len(self._rooms) >= self._settings.room.rooms_max or self._nursery is None:
-                port.post(RefuseRoom(message.room, Code.ROOM_FULL, "no more rooms on this node (room.rooms_max)"))
+            if len(self._rooms) >= self._settings.room.rooms_max:
+                port.post(
+                    RefuseRoom(message.room, message.opening, Code.ROOM_FULL, "no more rooms on this node (room.rooms_max)")
+                )
                 return
             room = self._rooms[message.room] = HubRoom(message.room, self._settings.room, self._settings.limits)
-            self._nursery.start_soon(self._open, room)
+            self._care_for(room.name)
+        port.openings[room.name] = message.opening
+        port.wants[room.name] = tuple(message.variants)
         room.attach(port)
-        if room.opened:
-            # What waits would reach the newcomer's edge as a batch that begins before its snapshot.
-            port.post(room.snapshot(self._now_ms()))
-
-    async def _open(self, room: HubRoom) -> None:
-        position = await self.broker.subscribe(room.name)
-        room.open(position, self._clock())
-        room.send(room.snapshot(self._now_ms()))
-        early, room.early = room.early, []
-        for events in early:
-            self._take_in(room, events)
-        self._schedule(room)
-        self._report(room)
-        self._flush()
+        if room.phase is not Phase.OPENING:
+            room.send_snapshot(self._now_ms(), port)
 
     def _on_close(self, port: Port, message: CloseRoom) -> None:
         room = self._rooms.get(message.room)
-        if room is not None:
-            port.wants.pop(message.room, None)
+        if room is not None and port in room.ports:
             self._detach(port, room)
+            del port.wants[message.room], port.openings[message.room]
 
     def _detach(self, port: Port, room: HubRoom) -> None:
         room.detach(port)
         if room.ports:
             self._report(room)
-        elif self._nursery is not None and room.opened:
+        else:
             room.wake = math.inf
             del self._rooms[room.name]
-            self._nursery.start_soon(self.broker.unsubscribe, room.name)
+            self._closed[room.name] = room
+            self._care_for(room.name)
 
     def _on_wants(self, port: Port, message: Wants) -> None:
-        port.wants[message.room] = tuple(message.variants)
         room = self._rooms.get(message.room)
-        if room is not None:
+        if room is not None and port in room.ports:
+            port.wants[message.room] = tuple(message.variants)
             room.want()
+            if room.phase is not Phase.OPENING:
+                room.send_snapshot(self._now_ms(), port)
 
     def _on_likes(self, port: Port, message: Likes) -> None:
         room = self._rooms.get(message.room)
@@ -277,38 +273,18 @@ class Hub:
 
     def _on_fetch_snapshot(self, port: Port, message: FetchSnapshot) -> None:
         room = self._rooms.get(message.room)
-        if room is not None and room.opened:
-            port.post(room.snapshot(self._now_ms()))
+        if room is not None and port in room.ports and room.phase is not Phase.OPENING:
+            room.send_snapshot(self._now_ms(), port)
 
     def _on_fetch_backfill(self, port: Port, message: FetchBackfill) -> None:
         if self._nursery is not None:
             self._nursery.start_soon(self._backfill, port, message)
 
     async def _backfill(self, port: Port, wanted: FetchBackfill) -> None:
-        """Read a part of the past and answer with frames like those of the log. The newest of it wins if it is too much."""
-        batches: list[tuple[int, int, bytes]] = []
-        room = self._rooms.get(wanted.room)
-        after, size, limit = wanted.after, 0, self._settings.room.log_bytes // 2
-        while room is not None and after < wanted.before - 1:
-            history = await self.broker.history(wanted.room, after, min(_PAGE, wanted.before - 1 - after))
-            events = history.events
-            if history.head.epoch != wanted.epoch or not events.events:
-                break
-            if events.first != after + 1:
-                batches.clear()
-            batch = Collected(events.first, events.last, events.events, events.times)
-            frames = encode_batch(
-                room.state.handle, wanted.epoch, batch, room.state.counters, self._now_ms(), (wanted.variant,)
-            )
-            batches.append((batch.first, batch.last, frames[wanted.variant]))
-            size += len(frames[wanted.variant])
-            while size > limit:
-                size -= len(batches.pop(0)[2])
-            after = batch.last
-        if batches and batches[-1][1] != wanted.before - 1:
-            batches.clear()
+        # Half of what an edge's log may hold: the answer is to fit beside the newest frames.
+        limit = self._settings.room.log_bytes // 2
+        port.post(await backfill(self.broker, wanted, self.counters(wanted.room) or (), limit))
         self._backfills += 1
-        port.post(Backfill(wanted.room, wanted.epoch, plain(wanted.variant), wanted.before, batches))
         self._flush()
 
     def _on_direct(self, port: Port, message: DirectTo) -> None:
@@ -341,15 +317,22 @@ class Hub:
         while True:
             await self._publisher.wait()
             for name, queue in self._intake.take().items():
-                receipt = await self.broker.publish(name, [pending for pending, _ in queue])
-                self._published += len(queue)
+                try:
+                    receipt = await self.broker.publish(name, [pending for pending, _ in queue])
+                except Unavailable as error:
+                    for _, answer in queue:
+                        answer(Code.UNAVAILABLE, 0, str(error), _RETRY_MS)
+                else:
+                    self._published += len(queue)
+                    for (_, answer), offset in zip(queue, receipt.offsets, strict=True):
+                        answer(Code.OK, offset, "", 0)
                 self._intake.done(len(queue))
-                for (_, answer), offset in zip(queue, receipt.offsets, strict=True):
-                    answer(Code.OK, offset, "", 0)
             dirty, self._dirty = self._dirty, set()
             for room in dirty:
-                if room.opened and room.ports:
-                    await self.broker.report(room.name, room.likes, room.viewers)
+                if room.ports and room.phase is not Phase.OPENING:
+                    # What is not reported now is part of the next report: these are totals.
+                    with suppress(Unavailable):
+                        await self.broker.report(room.name, room.likes, room.viewers)
             self._flush()
             if self._stopping and not self._intake.waiting:
                 self._idle.set()
@@ -364,12 +347,11 @@ class Hub:
             return
         if isinstance(delivery, Totals):
             room.update(delivery)
-        elif not room.opened:
+        elif room.phase in (Phase.OPENING, Phase.RESTARTING):
             room.early.append(delivery)
-            return
         else:
             self._take_in(room, delivery)
-        if room.opened:
+        if room.phase is not Phase.OPENING:
             self._schedule(room)
 
     def _take_in(self, room: HubRoom, events: Events) -> None:
@@ -377,45 +359,88 @@ class Hub:
             room.take_in(events, self._clock())
         except EpochChanged:
             room.early.append(events)
-            self._mend(room, self._restart)
+            room.phase = Phase.RESTARTING
+            self._care_for(room.name)
             return
-        if room.missing is not None:
-            self._mend(room, self._repair)
+        if room.missing is not None and room.phase is Phase.LIVE:
+            room.phase = Phase.REPAIRING
+            self._care_for(room.name)
 
-    def _mend(self, room: HubRoom, how: Callable[[HubRoom], Awaitable[None]]) -> None:
-        if not room.repairing and self._nursery is not None:
-            room.repairing = True
-            self._nursery.start_soon(how, room)
+    # -- care: what a room needs from the broker, one step at a time ------------------------------------------------------
 
-    async def _repair(self, room: HubRoom) -> None:
-        """Fetch what the broker gave offsets but did not deliver, before anything later is shown."""
-        while (missing := room.missing) is not None:
-            first, last = missing
-            history = await self.broker.history(room.name, first - 1, min(_PAGE, last - first + 1))
-            events = history.events
-            if history.head.epoch == room.position.epoch and events.events and events.first == first:
-                room.take_in(events, self._clock())
-            else:
-                before = events.first if first < events.first <= last else last + 1
-                log.warning("events_lost", room=room.name, first=first, last=before - 1)
-                room.give_up(before, self._clock(), self._now_ms())
-                room.take_in(Events(room.name, room.position.epoch, before, [], []), self._clock())
-        room.repairing = False
-        self._schedule(room)
-        self._flush()
+    def _care_for(self, name: str) -> None:
+        if name not in self._cared_for and self._nursery is not None:
+            self._cared_for.add(name)
+            self._nursery.start_soon(self._care, name)
 
-    async def _restart(self, room: HubRoom) -> None:
-        """Go on in the broker's new epoch."""
+    async def _care(self, name: str) -> None:
+        """Do what the room needs until it needs nothing. One task for a name at a time, so that a room that is closed and
+        opened again, or loses its history while a hole is mended, goes through these one after the other."""
+        while self._closed.get(name) or ((room := self._rooms.get(name)) and room.phase is not Phase.LIVE):
+            try:
+                await self._care_once(name)
+            except Unavailable as error:
+                log.warning("broker_unavailable", extra={"room": name, "error": str(error)})
+                await trio.sleep(_RETRY_MS / 1000)
+            self._flush()
+        self._cared_for.discard(name)
+
+    async def _care_once(self, name: str) -> None:
+        closed, room = self._closed.get(name), self._rooms.get(name)
+        if closed is not None:
+            await self._close(closed)
+        elif room is not None and room.phase is Phase.REPAIRING:
+            await self._repair(room)
+        elif room is not None:
+            await self._open(room)
+
+    async def _close(self, room: HubRoom) -> None:
+        if room.name in self._subscribed:
+            await self.broker.report(room.name, room.likes, 0)
+            await self.broker.unsubscribe(room.name)
+            self._subscribed.discard(room.name)
+        if self._closed.get(room.name) is room:
+            del self._closed[room.name]
+
+    async def _open(self, room: HubRoom) -> None:
+        """Find out where the broker stands; go on there, in a new epoch if it lost the history."""
+        self._subscribed.add(room.name)
         position = await self.broker.subscribe(room.name)
-        log.warning("epoch_changed", room=room.name, old=room.position.epoch, new=position.epoch)
-        room.restart(position, self._clock(), self._now_ms())
-        room.repairing = False
+        if self._rooms.get(room.name) is not room:
+            return
+        if room.phase is Phase.OPENING:
+            room.open(position, self._clock())
+            room.send_snapshot(self._now_ms())
+        else:
+            log.warning("epoch_changed", extra={"room": room.name, "old": room.position.epoch, "new": position.epoch})
+            room.restart(position, self._clock(), self._now_ms())
         early, room.early = room.early, []
         for events in early:
             if events.epoch == position.epoch:
                 self._take_in(room, events)
         self._schedule(room)
-        self._flush()
+        self._report(room)
+
+    async def _repair(self, room: HubRoom) -> None:
+        """Fetch what the broker gave offsets but did not deliver, before anything later is shown."""
+        while room.phase is Phase.REPAIRING and (missing := room.missing) is not None:
+            first, last = missing
+            history = await self.broker.history(room.name, first - 1, min(PAGE, last - first + 1))
+            if room.phase is not Phase.REPAIRING or self._rooms.get(room.name) is not room:
+                return
+            events = history.events
+            if history.head.epoch != room.position.epoch:
+                room.phase = Phase.RESTARTING
+                return
+            if not events.events or events.first != first:
+                before = events.first if first < events.first <= last else last + 1
+                log.warning("events_lost", extra={"room": room.name, "first": first, "last": before - 1})
+                room.give_up(before, self._clock(), self._now_ms())
+                events = Events(room.name, room.position.epoch, before, [], [])
+            self._take_in(room, events)
+        if room.phase is Phase.REPAIRING:
+            room.phase = Phase.LIVE
+        self._schedule(room)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from engine.link.base import End
-from engine.link.messages import Down, Pace, Up
+from engine.link.messages import Down, Pace, Stop, Up
 
 __all__ = ["Port"]
 
@@ -23,15 +23,18 @@ class Port:
     """The hub's side of one edge.
 
     :ivar wants: variants the edge needs, by room.
+    :ivar openings: number of its present opening, by room.
     :ivar seconds_per_frame: of its fan-out, waits between slices included.
     """
 
-    __slots__ = ("_link", "_outbox", "seconds_per_frame", "wants")
+    __slots__ = ("_link", "_outbox", "_stopped", "openings", "seconds_per_frame", "wants")
 
     def __init__(self, link: End[Down, Up]) -> None:
         self._link = link
         self._outbox: list[Down] = []
+        self._stopped = False
         self.wants: dict[str, tuple[int, ...]] = {}
+        self.openings: dict[str, int] = {}
         self.seconds_per_frame = _FIRST_GUESS
 
     async def receive(self) -> Sequence[Up]:
@@ -39,8 +42,14 @@ class Port:
         return await self._link.receive()
 
     def post(self, message: Down) -> None:
-        """Collect a message for the edge."""
-        self._outbox.append(message)
+        """Collect a message for the edge. After `stop` there are none."""
+        if not self._stopped:
+            self._outbox.append(message)
+
+    def stop(self) -> None:
+        """The edge is to be told that what was collected is the last."""
+        self.post(Stop())
+        self._stopped = True
 
     def flush(self) -> None:
         """Hand over what was collected."""

@@ -7,6 +7,7 @@ an argument.
 from __future__ import annotations
 
 import math
+from enum import Enum
 from typing import Final
 
 from engine.access import Rate
@@ -14,16 +15,29 @@ from engine.brokers.base import Events, Position, Totals
 from engine.hub.port import Port
 from engine.link.messages import Down, Frames, Restart, SharedSnapshot
 from engine.room.batcher import Batcher, Collected, tick_seconds
-from engine.room.encoder import PLAIN_VARIANTS, encode_batch
+from engine.room.encoder import PLAIN_VARIANTS, encode_batch, plain
 from engine.room.sequencer import Sequencer
 from engine.room.state import RoomState
 from engine.settings import LimitSettings, RoomSettings
 
-__all__ = ["HubRoom"]
+__all__ = ["HubRoom", "Phase"]
 
 _COUNTERS_SHARE: Final = 0.05
 """Share of a core for batches that carry nothing but counters: a count that is late by seconds hurts nobody, while in a
 huge room that fills each such batch costs as much as a comment."""
+
+
+class Phase(Enum):
+    """How a room stands with the broker."""
+
+    OPENING = "opening"
+    """The broker's position is not known yet; what it delivers waits."""
+    LIVE = "live"
+    """What the broker delivers joins."""
+    REPAIRING = "repairing"
+    """A hole is being read from the broker's history; what comes after it waits."""
+    RESTARTING = "restarting"
+    """The broker is in another epoch; what it delivers waits until its position is known."""
 
 
 class HubRoom:
@@ -32,7 +46,7 @@ class HubRoom:
     :ivar ports: the edges that show it, with their viewers.
     :ivar wake: when `service` is to be called next, infinity if never.
     :ivar likes: of all its edges since the room was opened here.
-    :ivar opened: whether the broker's position is known; until then deliveries wait in ``early``.
+    :ivar early: what the broker delivered while the room was opening or restarting.
     """
 
     __slots__ = (
@@ -46,10 +60,9 @@ class HubRoom:
         "early",
         "likes",
         "name",
-        "opened",
+        "phase",
         "ports",
         "rate_state",
-        "repairing",
         "state",
         "wake",
     )
@@ -66,9 +79,8 @@ class HubRoom:
         self._sequencer = Sequencer(Position(0, 0))
         self._batcher = Batcher(0, settings)
         self._framed_at = -math.inf
-        self.opened = False
+        self.phase = Phase.OPENING
         self.early: list[Events] = []
-        self.repairing = False
         self.rate_state = 0.0
         self.wake = math.inf
 
@@ -83,6 +95,7 @@ class HubRoom:
         """An edge shows the room from now on."""
         self.ports.setdefault(port, 0)
         self._likes_of[port] = 0
+        self.want()
 
     def detach(self, port: Port) -> None:
         """An edge does not show it any more. Its likes stay counted."""
@@ -123,7 +136,7 @@ class HubRoom:
         self._sequencer = Sequencer(position)
         self._batcher = Batcher(position.offset, self._settings)
         self._framed_at = now
-        self.opened = True
+        self.phase = Phase.LIVE
 
     def take_in(self, events: Events, now: float) -> None:
         """Events from the broker. Raises `engine.room.sequencer.EpochChanged`."""
@@ -188,19 +201,27 @@ class HubRoom:
         frames = encode_batch(state.handle, epoch, batch, state.counters, now_ms, self._variants) if self._variants else {}
         self.send(Frames(self.name, epoch, batch.first, batch.last, frames))
 
-    def snapshot(self, now_ms: int) -> SharedSnapshot:
-        """The state after `position`, for newcomers."""
-        heartbeat_ms = int(self._settings.heartbeat_seconds * 1000)
+    def send_snapshot(self, now_ms: int, port: Port | None = None) -> None:
+        """The state after `position`, for newcomers: to one edge, or to all."""
         position = self.position
-        frames = self.state.snapshot(position, now_ms, heartbeat_ms, PLAIN_VARIANTS)
-        return SharedSnapshot(self.name, position.epoch, position.offset, frames)
+        frames = self._snapshot_frames(now_ms)
+        for each in self.ports if port is None else (port,):
+            needed = {plain(variant) for variant in each.wants[self.name]}
+            mine = {variant: frames[variant] for variant in needed}
+            each.post(SharedSnapshot(self.name, each.openings[self.name], position.epoch, position.offset, mine))
+
+    def _snapshot_frames(self, now_ms: int) -> dict[int, bytes]:
+        return self.state.snapshot(self.position, now_ms, int(self._settings.heartbeat_seconds * 1000), PLAIN_VARIANTS)
 
     # -- losses -------------------------------------------------------------------------------------------------------
 
     def give_up(self, before: int, now: float, now_ms: int) -> None:
         """The broker does not have the offsets up to ``before``: tell everybody, and go on there."""
-        self.flush(now, now_ms)
         first = self._sequencer.head + 1
+        if before <= first:
+            # They came while the broker was asked.
+            return
+        self.flush(now, now_ms)
         self._sequencer.give_up(before)
         self._batcher.skip(before)
         frames = self.state.gap(self._sequencer.epoch, first, before - 1, "history", PLAIN_VARIANTS)
@@ -212,7 +233,7 @@ class HubRoom:
         old = self.position
         self.open(position, now)
         gap = self.state.gap(old.epoch, old.offset + 1, 0, "epoch", PLAIN_VARIANTS)
-        snapshot = self.snapshot(now_ms)
-        frames = {variant: gap[variant] + snapshot.frames[variant] for variant in PLAIN_VARIANTS}
+        snapshot = self._snapshot_frames(now_ms)
+        frames = {variant: gap[variant] + snapshot[variant] for variant in PLAIN_VARIANTS}
         self.send(Restart(self.name, position.epoch, position.offset, frames))
-        self.send(snapshot)
+        self.send_snapshot(now_ms)

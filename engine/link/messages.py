@@ -41,10 +41,16 @@ VERSION: Final = 1
 # -- up ---------------------------------------------------------------------------------------------------------------
 
 
-class OpenRoom(Struct, array_like=True, frozen=True, tag=1, gc=False):
-    """The edge has a viewer for this room. Answered by `SharedSnapshot`, or by `RefuseRoom`."""
+class OpenRoom(Struct, array_like=True, frozen=True, tag=1):
+    """The edge has a viewer for this room and needs its frames in these variants. Answered by `SharedSnapshot` or
+    `RefuseRoom`.
+
+    :ivar opening: number that the answers carry, so that one to an earlier opening is not taken for one to this.
+    """
 
     room: str
+    opening: int
+    variants: list[int]
 
 
 class CloseRoom(Struct, array_like=True, frozen=True, tag=2, gc=False):
@@ -54,7 +60,8 @@ class CloseRoom(Struct, array_like=True, frozen=True, tag=2, gc=False):
 
 
 class Wants(Struct, array_like=True, frozen=True, tag=3):
-    """The variants this edge needs of the room's frames from now on (`engine.room.encoder.Variant` numbers)."""
+    """The variants (`engine.room.encoder.variant_of`) this edge needs of the room's frames from now on. Answered by
+    `SharedSnapshot`; the frames after it come in all of them."""
 
     room: str
     variants: list[int]
@@ -135,9 +142,10 @@ Up = OpenRoom | CloseRoom | Wants | Say | Likes | Presence | Pace | FetchBackfil
 
 
 class SharedSnapshot(Struct, array_like=True, frozen=True, tag=32):
-    """A room's state after ``offset`` in every variant the edge may need; `Frames` continue after it."""
+    """A room's state after ``offset`` in the uncompressed variants that the edge needs; `Frames` continue after it."""
 
     room: str
+    opening: int
     epoch: int
     offset: int
     frames: dict[int, bytes]
@@ -179,6 +187,7 @@ class RefuseRoom(Struct, array_like=True, frozen=True, tag=36, gc=False):
     """The room cannot be opened (`engine.errors.Code`)."""
 
     room: str
+    opening: int
     code: int
     text: str
 

@@ -1,0 +1,1 @@
+"""Tests of `engine.room`: plain values in, plain values out, against plain lists."""
