@@ -146,7 +146,7 @@ class RoomSettings:
         int,
         Ge(65536),
         Le(1 << 40),
-        doc("Finished frames kept in memory per room and codec, for slow and returning viewers. At least 4 times batch_bytes."),
+        doc("Finished frames kept in memory per room and codec. Returning viewers may add half. At least 4 times batch_bytes."),
     ] = 8 << 20
     log_seconds: Annotated[
         float, Ge(1), Le(86_400), doc("Age at which a finished frame leaves memory. At least lag_seconds.")

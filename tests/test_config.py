@@ -113,9 +113,7 @@ NETWORK = 'must be a network, such as "10.0.0.0/8", or one address'
         ("trusted_proxies", 3, "must be a string", ""),
     ],
 )
-def test_a_bad_element_is_named_by_its_index(
-    config: Path, name: str, element: Any, problem: str, suggestion: str
-) -> None:
+def test_a_bad_element_is_named_by_its_index(config: Path, name: str, element: Any, problem: str, suggestion: str) -> None:
     good = {"origins": "http://localhost:8080", "trusted_proxies": "::1"}[name]
     config.write_text(f"[edge]\n{name} = {toml_value([good, element])}\n")
     assert faults(config) == [Fault(f"edge.{name}[1]", element, problem, "roomcast.toml", suggestion)]
@@ -163,9 +161,7 @@ def test_what_does_not_exist_is_named_with_what_was_meant(
         (b"a = " + b"[" * 20_000, "", "arrays or tables are nested too deeply"),
     ],
 )
-def test_a_file_that_is_not_toml_is_named_with_line_and_column(
-    config: Path, data: bytes, where: str, problem: str
-) -> None:
+def test_a_file_that_is_not_toml_is_named_with_line_and_column(config: Path, data: bytes, where: str, problem: str) -> None:
     config.write_bytes(data)
     assert faults(config) == [Fault("", None, problem, f"roomcast.toml{where}")]
 

@@ -30,13 +30,14 @@ class _Stream:
         "subscribed",
         "time",
         "times",
+        "touched",
         "viewers",
     )
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
         self.head = 0
-        self.time = 0
+        self.time = self.touched = 0
         self.events: deque[bytes] = deque()
         self.times: deque[int] = deque()
         self.size = 0
@@ -71,7 +72,7 @@ class MemoryBroker(Broker):
 
     async def publish(self, room: str, events: Sequence[Pending]) -> Receipt:
         stream = self._stream(room)
-        stream.time = now = max(stream.time, self._now_ms())
+        stream.touched = now = max(stream.time, self._now_ms())
         first = stream.head + 1
         keys = stream.keys
         accepted: list[bytes] = []
@@ -90,6 +91,7 @@ class MemoryBroker(Broker):
         while len(keys) > self._settings.retry_keys:
             keys.popitem(last=False)
         if accepted:
+            stream.time = now
             times = [now] * len(accepted)
             stream.events.extend(accepted)
             stream.times.extend(times)
@@ -126,7 +128,7 @@ class MemoryBroker(Broker):
         stream = self._stream(room)
         if (stream.likes, stream.viewers) != (likes, viewers):
             stream.likes, stream.viewers = likes, viewers
-            stream.time = max(stream.time, self._now_ms())
+            stream.touched = self._now_ms()
             if stream.subscribed:
                 self._deliver(Totals(room, stream.likes_gone + likes, viewers))
 
@@ -135,7 +137,7 @@ class MemoryBroker(Broker):
         now = self._now_ms()
         for room, stream in list(self._streams.items()):
             self._trim(stream, now)
-            idle = now - stream.time > self._settings.history_seconds * 1000
+            idle = now - max(stream.touched, stream.time) > self._settings.history_seconds * 1000
             if not stream.subscribed and not stream.events and idle:
                 del self._streams[room]
 

@@ -44,7 +44,7 @@ class Connections:
     """See the module's docstring. Implements `engine.edge.session.Wire`.
 
     :param handle: called for each message of a viewer; may raise `Refusal`.
-    :param count: called for each frame of any kind; may raise `Refusal`.
+    :param count: called with the number of frames of any kind that arrived; may raise `Refusal`.
     :param left: called when a session is about to end or stops taking part.
     :param turn_over: called after each round of reading.
     :ivar handshakes: completed so far.
@@ -58,7 +58,7 @@ class Connections:
         settings: Settings,
         admission: Admission,
         handle: Callable[[Session, ws.Message], None],
-        count: Callable[[Session, float], None],
+        count: Callable[[Session, int], None],
         left: Callable[[Session], None],
         turn_over: Callable[[], None],
     ) -> None:
@@ -211,6 +211,7 @@ class Connections:
 
     def _feed(self, session: Session, parser: ws.Parser, data: bytes) -> None:
         fault: ws.ProtocolError | None = None
+        before = parser.frames
         try:
             events = parser.feed(data)
         except ws.ProtocolError as error:
@@ -220,10 +221,10 @@ class Connections:
             if fault is not None or any(type(event) is ws.Closed for event in events):
                 self.drop(session)
             return
-        now = trio.current_time()
         try:
+            # Fragments count, though they make no event: a message may come in thousands.
+            self._count(session, parser.frames - before)
             for event in events:
-                self._count(session, now)
                 if type(event) is ws.Message:
                     self._handle(session, event)
                 elif type(event) is ws.Ping:

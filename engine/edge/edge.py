@@ -96,7 +96,7 @@ class Edge:
             settings,
             self.admission,
             lambda session, event: self._requests.handle(session, event),
-            lambda session, now: self._requests.count(session, now),
+            lambda session, frames: self._requests.count(session, frames),
             lambda session: self.rooms.leave(session),
             lambda: self.rooms.turn_over(),
         )

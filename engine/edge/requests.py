@@ -44,9 +44,11 @@ class Requests:
         self._comment_bytes = limits.comment_bytes
         self.received = 0
 
-    def count(self, session: Session, now: float) -> None:
-        """Count a frame of any kind. Raises `Refusal` when a viewer floods."""
-        state = self._message_rate.take(session.message_rate, now)
+    def count(self, session: Session, frames: int) -> None:
+        """Count frames of any kind. Raises `Refusal` when a viewer floods."""
+        if not frames:
+            return
+        state = self._message_rate.take(session.message_rate, trio.current_time(), frames)
         if state < 0:
             raise Refusal(Close.FLOOD, "too many messages (limits.messages_per_second)")
         session.message_rate = state

@@ -305,10 +305,13 @@ class Track:
         if session.sent < len(data):
             return False
         session.entry = None
-        session.cursor = entry.number + 1
+        epoch, following = entry.leads_to
+        # An entry's number says nothing any more once it has left the log.
+        cursor = entry.number + 1 if self.log.holds(entry) else self.log.find(epoch, following - 1)
         self.log.unpin(entry)
-        if self._behind(session):
-            self._overtake(session, *entry.leads_to)
+        session.cursor = -1 if cursor is None else cursor
+        if cursor is None or self._behind(session):
+            self._overtake(session, epoch, following)
         return True
 
     # -- lag ----------------------------------------------------------------------------------------------------------

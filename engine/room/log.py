@@ -7,6 +7,7 @@ that a viewer who has got half a frame pins its entry: a pinned entry that left 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from engine.settings import RoomSettings
@@ -53,7 +54,7 @@ class FrameLog:
     :ivar bytes: held by frames, those pinned after they left the log included.
     """
 
-    __slots__ = ("_entries", "_pinned", "_settings", "bytes", "end", "epoch", "epoch_start", "head", "start")
+    __slots__ = ("_entries", "_pinned", "_roomy_until", "_settings", "bytes", "end", "epoch", "epoch_start", "head", "start")
 
     def __init__(self, epoch: int, head: int, settings: RoomSettings) -> None:
         self._settings = settings
@@ -61,6 +62,7 @@ class FrameLog:
         self.head = head
         self.start = self.end = self.epoch_start = 0
         self.bytes = 0
+        self._roomy_until = -math.inf
         self._entries: dict[int, Entry] = {}
         self._pinned: dict[int, Entry] = {}
 
@@ -97,16 +99,19 @@ class FrameLog:
         self.bytes += entry.size
 
     def prepend(self, batches: Sequence[tuple[int, int, dict[int, bytes]]], now: float) -> bool:
-        """Add older batches, in order, before the oldest entry, if they join it and the log's bytes allow.
+        """Add older batches, in order, before the oldest entry, if they join it and there is room.
 
-        Not while an entry that left the log is pinned: its number would be given twice.
+        A busy room's log is always full: what is fetched for returning viewers may take half as much again, and for as long
+        as a viewer may lag. The entries get numbers that others had before they left the log.
         """
-        if not batches or self._pinned or self.start < self.epoch_start or batches[-1][1] + 1 != self.floor:
+        if not batches or self.start < self.epoch_start or batches[-1][1] + 1 != self.floor:
             return False
         entries = [Entry(0, self.epoch, first, last, now, frames) for first, last, frames in batches]
         size = sum(entry.size for entry in entries)
-        if self.bytes + size > self._settings.log_bytes:
+        roomy_until = now + self._settings.lag_seconds
+        if self.bytes + size > self._limit(now, roomy_until):
             return False
+        self._roomy_until = roomy_until
         for entry in reversed(entries):
             self.start -= 1
             entry.number = self.start
@@ -114,6 +119,14 @@ class FrameLog:
         self.epoch_start = min(self.epoch_start, self.start)
         self.bytes += size
         return True
+
+    def _limit(self, now: float, roomy_until: float) -> int:
+        size = self._settings.log_bytes
+        return size + size // 2 if now < roomy_until else size
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether an entry is in the log still."""
+        return self._entries.get(entry.number) is entry
 
     def find(self, epoch: int, offset: int) -> int | None:
         """The cursor of a viewer who has everything up to ``offset``: the entry with the next one, whole, so it may begin
@@ -133,11 +146,11 @@ class FrameLog:
         """The oldest number that may stay, by bytes and age. The newest entry always may."""
         settings = self._settings
         oldest = now - settings.log_seconds
-        size = self.bytes
+        size, limit = self.bytes, self._limit(now, self._roomy_until)
         number = self.start
         while number < self.end - 1:
             entry = self._entries[number]
-            if size <= settings.log_bytes and entry.at >= oldest:
+            if size <= limit and entry.at >= oldest:
                 break
             if not entry.pins:
                 # What is pinned leaves the log without leaving memory: others have to go for it.
@@ -159,7 +172,7 @@ class FrameLog:
             entry = self._entries.pop(self.start)
             self.start += 1
             if entry.pins:
-                self._pinned[entry.number] = entry
+                self._pinned[id(entry)] = entry
             else:
                 self.bytes -= entry.size
 
@@ -170,14 +183,14 @@ class FrameLog:
     def unpin(self, entry: Entry) -> None:
         """The viewer has got the rest, or is gone."""
         entry.pins -= 1
-        if not entry.pins and self._pinned.pop(entry.number, None) is not None:
+        if not entry.pins and self._pinned.pop(id(entry), None) is not None:
             self.bytes -= entry.size
 
     def overdue(self, now: float) -> list[Entry]:
         """Entries that left the log, are still pinned, and must go now: all while the log is over its bytes, else those
         older than its age. Their viewers are to be closed."""
         settings = self._settings
-        if self.bytes > settings.log_bytes:
+        if self.bytes > self._limit(now, self._roomy_until):
             return list(self._pinned.values())
         oldest = now - settings.log_seconds
         return [entry for entry in self._pinned.values() if entry.at < oldest]

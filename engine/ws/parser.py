@@ -92,15 +92,17 @@ class Parser:
     :param max_message: largest message in bytes, after joining and inflating. A compressed one may take an eighth
         and 64 bytes more than that on the wire, which is beyond what deflate adds to data that it cannot compress.
     :param deflate: whether permessage-deflate was agreed on.
+    :ivar frames: complete frames of any kind so far, fragments included.
     """
 
-    __slots__ = ("_buffer", "_legal", "_max_message", "_need", "_partial")
+    __slots__ = ("_buffer", "_legal", "_max_message", "_need", "_partial", "frames")
 
     def __init__(self, *, max_message: int, deflate: bool) -> None:
         self._max_message = max_message
         self._legal: frozenset[int] | None = _DEFLATE if deflate else _PLAIN
         self._buffer: bytearray | None = None
         self._need = 0
+        self.frames = 0
         self._partial: _Partial | None = None
 
     @property
@@ -157,6 +159,7 @@ class Parser:
                     return events
                 payload = unmask(data[body:end], data[body - 4 : body])
                 start = end
+                self.frames += 1
                 if first in _WHOLE:
                     if first == _WHOLE_TEXT:
                         payload.decode()

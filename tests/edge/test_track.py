@@ -240,7 +240,7 @@ class TrackMachine(RuleBasedStateMachine):
         log = self.track.log
         if self.track.passed >= log.end - 1:
             newest = log[log.end - 1].size
-            assert log.bytes <= max(self.settings.log_bytes, newest)
+            assert log.bytes <= max(self.settings.log_bytes * 3 // 2, newest)
 
     @precondition(lambda self: hasattr(self, "track"))
     @invariant()

@@ -81,9 +81,7 @@ def test_compression_is_agreed_on_when_both_want_it(compression: bool, offer: bo
 
 @patiently
 @given(st.data(), st.booleans(), st.lists(st.one_of(st.text(max_size=300), st.binary(max_size=300)), max_size=4))
-def test_what_a_client_sends_is_what_we_read(
-    data: st.DataObject, compression: bool, messages: list[str | bytes]
-) -> None:
+def test_what_a_client_sends_is_what_we_read(data: st.DataObject, compression: bool, messages: list[str | bytes]) -> None:
     client, parser, _ = connect(compression=compression)
     wire = b""
     for message in messages:

@@ -1,0 +1,1 @@
+"""End to end: a real node, real sockets, and clients that nobody here wrote."""

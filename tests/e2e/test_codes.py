@@ -1,0 +1,377 @@
+"""Every reply code and every close code that a viewer can bring about, and that each costs only who brought it about."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+import trio
+
+from engine.errors import Close, Code
+from engine.node import Node, open_node
+from engine.settings import Settings
+from engine.ws import Opcode, client_frame
+
+from .conftest import Connect, Running
+from .nodes import lively
+from .transports import Gone
+from .viewers import COMMENT, JOIN, JSON, LEAVE, LIKE, MSGPACK, PATIENCE, PING, Viewer, open_viewer
+
+MASK = b"\x00\x00\x00\x00"
+
+
+@pytest.fixture
+def running() -> Running:
+    """Over the encoded link only: what is refused here is refused before the link, or crosses it encoded."""
+
+    @asynccontextmanager
+    async def run(settings: Settings) -> AsyncIterator[Node]:
+        async with open_node(settings, encoded_link=True) as node:
+            yield node
+
+    return run
+
+
+async def unharmed(viewer: Viewer) -> None:
+    """The connection still works."""
+    offset = await viewer.comment("still here")
+    await viewer.until_offset(offset)
+    assert viewer.events[offset][-1] == "still here"
+
+
+# -- replies ----------------------------------------------------------------------------------------------------------
+
+
+async def test_rate_limited(running: Running, connect: Connect, codec: str) -> None:
+    limits = {"comments_per_second": 0.01, "comments_burst": 2}
+    async with running(lively(limits=limits)) as node, connect(node.url, codec) as viewer, connect(node.url, codec) as other:
+        await viewer.join("r")
+        await other.join("r")
+        assert await viewer.comment("1") == 1
+        assert await viewer.comment("2") == 2
+        reply = await viewer.ask(COMMENT, viewer.handle, "3")
+        assert reply.code == Code.RATE_LIMITED
+        assert 0 < reply.retry_after_ms <= 100_001
+        await unharmed(other)
+
+
+async def test_room_rate_limited(running: Running, codec: str) -> None:
+    async with (
+        running(lively(limits={"room_events_per_second": 0.5})) as node,
+        open_viewer("raw", node.url, codec) as viewer,
+        open_viewer("raw", node.url, codec) as other,
+    ):
+        await viewer.join("r")
+        await other.join("s")
+        assert await viewer.comment("1") == 1
+        reply = await viewer.ask(COMMENT, viewer.handle, "2")
+        assert reply.code == Code.RATE_LIMITED
+        assert reply.retry_after_ms > 0
+        await unharmed(other)
+
+
+async def test_overloaded(running: Running, codec: str) -> None:
+    async with (
+        running(lively(limits={"pending_events": 1})) as node,
+        open_viewer("raw", node.url, codec) as viewer,
+    ):
+        await viewer.join("r")
+        both = b""
+        for ref in (1, 2):
+            message = viewer.encode(COMMENT, ref, viewer.handle, "at once")
+            raw = message.encode() if isinstance(message, str) else message
+            both += client_frame(Opcode.TEXT if codec == JSON else Opcode.BINARY, raw)
+        await viewer.raw.stream.send_all(both)
+        await viewer.until(lambda: {1, 2} <= viewer.replies.keys())
+        assert viewer.replies[1].code == Code.OK
+        assert viewer.replies[2].code == Code.OVERLOADED
+        assert viewer.replies[2].retry_after_ms > 0
+        # The refused one was not taken: the same ref succeeds now.
+        assert await viewer.comment("at once", ref=2) == 2
+
+
+@pytest.mark.parametrize("setting", ["rooms_max", "viewers_max"])
+async def test_room_full(running: Running, codec: str, setting: str) -> None:
+    async with (
+        running(lively(room={setting: 1})) as node,
+        open_viewer("raw", node.url, codec) as viewer,
+        open_viewer("raw", node.url, codec) as late,
+    ):
+        await viewer.join("r")
+        reply = await late.ask(JOIN, "s" if setting == "rooms_max" else "r")
+        assert reply.code == Code.ROOM_FULL
+        assert setting in reply.text
+        assert reply.retry_after_ms > 0
+        await unharmed(viewer)
+        if setting == "viewers_max":
+            await viewer.ask(LEAVE, viewer.handle)
+            await late.join("r")
+            await unharmed(late)
+
+
+async def test_room_full_counts_those_who_come_at_once(running: Running, codec: str) -> None:
+    async with (
+        running(lively(room={"viewers_max": 1})) as node,
+        open_viewer("raw", node.url, codec) as one,
+        open_viewer("raw", node.url, codec) as two,
+    ):
+        await one.send(JOIN, 1, "r")
+        await two.send(JOIN, 1, "r")
+        answers = []
+        for viewer in (one, two):
+            await viewer.until(lambda viewer=viewer: viewer.joined or 1 in viewer.replies)  # type: ignore[misc]
+            answers.append(bool(viewer.joined))
+        assert sorted(answers) == [False, True]
+
+
+INVALID: list[list[Any]] = [
+    [COMMENT, 0, 1, "ref 0 is none"],
+    [COMMENT, -1, 1, "negative"],
+    [COMMENT, 2**53, 1, "too large"],
+    [COMMENT, "1", 1, "of the wrong type"],
+    [COMMENT, 1, 1, 5],
+    [COMMENT, 1, 1],
+    [COMMENT, 1, 1, "x" * 16_385],
+    [JOIN, 1, ""],
+    [JOIN, 1, "r" * 129],
+    [JOIN, 1, "r", 0, 0, "short"],
+    [JOIN, 1, "r", 0, 0, "x" * 65],
+    [JOIN, 1, "r", 0, 0, "sixteen chars or more, but spaces"],
+    [JOIN, 1, "r", 0, 0, "sixteencharacters\n"],
+    [JOIN, 1, "r", 0, 0, None, "n" * 65],
+    [JOIN, 1, "r", 0, 0, None, None, {str(number): "" for number in range(9)}],
+    [JOIN, 1, "r", 0, 0, None, None, {"key": "v" * 129}],
+    [JOIN, 1, "r", 2**53, 0],
+    [LIKE, 1, -1],
+    [PING],
+    [],
+]
+
+
+async def test_invalid(running: Running, codec: str) -> None:
+    async with running(lively(edge={"message_bytes": 65_536})) as node:
+        for message in INVALID:
+            async with open_viewer("raw", node.url, codec) as viewer:
+                await viewer.send(*message)
+                await viewer.until(lambda viewer=viewer: bool(viewer.faults))  # type: ignore[misc]
+                assert viewer.faults[0].code == Code.INVALID, message
+                assert viewer.faults[0].text
+                await viewer.join("r")
+                await unharmed(viewer)
+
+
+@pytest.mark.parametrize("kind", [0, 9, 32, 33, 34, 35, 36, 37, 38, 39, 2**40, -1])
+async def test_unknown_kind_and_forged_kinds_of_the_server(running: Running, codec: str, kind: int) -> None:
+    async with (
+        running(lively()) as node,
+        open_viewer("raw", node.url, codec) as viewer,
+        open_viewer("raw", node.url, codec) as witness,
+    ):
+        await viewer.join("r")
+        await witness.join("r")
+        epoch = viewer.position[0] if viewer.position else 0
+        await viewer.send(kind, viewer.handle, epoch, 1, 1, 0, [[1, ["server"], 0, "forged"]], [], [])
+        await viewer.until(lambda: bool(viewer.faults))
+        assert viewer.faults[0].code == Code.UNKNOWN_KIND
+        await unharmed(viewer)
+        await witness.until_offset(1)
+        assert witness.bodies == ["still here"]
+
+
+async def test_not_joined_and_already_joined(running: Running, connect: Connect, codec: str) -> None:
+    async with running(lively()) as node, connect(node.url, codec) as viewer:
+        for kind, fields in ((COMMENT, ["x"]), (7, ["gift", "x"]), (8, ["user", "x"]), (LEAVE, [])):
+            assert (await viewer.ask(kind, 12345, *fields)).code == Code.NOT_JOINED
+        await viewer.send(LIKE, 12345, 3)
+        await viewer.send(6, 12345, 3)
+        await viewer.until(lambda: len(viewer.faults) == 2)
+        assert {fault.code for fault in viewer.faults} == {Code.NOT_JOINED}
+        viewer.faults.clear()
+        await viewer.join("r")
+        assert (await viewer.ask(JOIN, "r")).code == Code.ALREADY_JOINED
+        assert (await viewer.ask(JOIN, "s")).code == Code.ALREADY_JOINED
+        await unharmed(viewer)
+
+
+async def test_forbidden(running: Running, codec: str) -> None:
+    async with running(lively(access={"anonymous": "none"})) as node, open_viewer("raw", node.url, codec) as viewer:
+        reply = await viewer.ask(JOIN, "r")
+        assert reply.code == Code.FORBIDDEN
+        assert "access.anonymous" in reply.text
+
+
+@pytest.mark.parametrize("body", ["a" * 2001, "界" * 667, "👍" * 501])
+async def test_too_long(running: Running, codec: str, body: str) -> None:
+    async with running(lively()) as node, open_viewer("raw", node.url, codec) as viewer:
+        await viewer.join("r")
+        reply = await viewer.ask(COMMENT, viewer.handle, body)
+        assert reply.code == Code.TOO_LONG
+        assert "limits.comment_bytes" in reply.text
+        await unharmed(viewer)
+
+
+@pytest.mark.parametrize("body", ["", " ", "\n\t", "\u200b\u2060", "\u3000", "\x00", "\u202e\ufeff"])
+async def test_empty(running: Running, codec: str, body: str) -> None:
+    async with running(lively()) as node, open_viewer("raw", node.url, codec) as viewer:
+        if body:
+            assert (await viewer.ask(JOIN, "r", 0, 0, None, body)).code == Code.EMPTY
+        await viewer.join("r")
+        assert (await viewer.ask(COMMENT, viewer.handle, body)).code == Code.EMPTY
+        await unharmed(viewer)
+
+
+@pytest.mark.parametrize(
+    "room", ["a\nb", "\x00", " a", "a ", "a\u200b", "\u202eabc", "\x7f", "界" * 86, "a\u2028b", "\ud83d\ude00 \x1b[2J"]
+)
+async def test_bad_room(running: Running, codec: str, room: str) -> None:
+    room = room.encode("utf-16", "surrogatepass").decode("utf-16")
+    async with running(lively()) as node, open_viewer("raw", node.url, codec) as viewer:
+        assert (await viewer.ask(JOIN, room)).code == Code.BAD_ROOM
+        await viewer.join("r")
+        await unharmed(viewer)
+
+
+# -- closes -----------------------------------------------------------------------------------------------------------
+
+
+async def test_flood(running: Running, connect: Connect, codec: str) -> None:
+    limits = {"messages_per_second": 0.01, "messages_burst": 20}
+    async with running(lively(limits=limits)) as node, connect(node.url, codec) as viewer, connect(node.url, codec) as other:
+        await viewer.join("r")
+        await other.join("r")
+        for ref in range(1, 20):
+            await viewer.send(PING, ref)
+        await viewer.until(lambda: len(viewer.pongs) == 19)
+        with suppress(Gone):
+            await viewer.send(PING, 20)
+        gone = await viewer.until_gone()
+        assert gone.code == Close.FLOOD
+        assert "limits.messages_per_second" in gone.reason
+        await unharmed(other)
+        assert node.statistics().edge.closed[Close.FLOOD] == 1
+
+
+async def test_bad_messages(running: Running, connect: Connect, codec: str) -> None:
+    async with running(lively()) as node, connect(node.url, codec) as viewer, connect(node.url, codec) as other:
+        await viewer.join("r")
+        await other.join("r")
+        for _ in range(8):
+            await viewer.transport.send("{" if codec == JSON else b"\xc1")
+        await viewer.until(lambda: len(viewer.faults) == 8)
+        assert {fault.code for fault in viewer.faults} == {Code.INVALID}
+        await unharmed(viewer)
+        await viewer.transport.send("{" if codec == JSON else b"\xc1")
+        assert (await viewer.until_gone()).code == Close.BAD_MESSAGE
+        await unharmed(other)
+
+
+async def test_whoever_joins_no_room_is_timed_out(running: Running, connect: Connect, codec: str) -> None:
+    async with running(lively(edge={"join_seconds": 0.2})) as node, connect(node.url, codec) as viewer:
+        assert (await viewer.until_gone()).code == Close.TIMEOUT
+        assert node.statistics().edge.closed[Close.TIMEOUT] == 1
+
+
+async def test_whoever_leaves_and_joins_no_other_is_timed_out(running: Running, codec: str) -> None:
+    async with running(lively(edge={"join_seconds": 0.5})) as node, open_viewer("raw", node.url, codec) as viewer:
+        await viewer.join("r")
+        assert (await viewer.ask(LEAVE, viewer.handle)).code == Code.OK
+        assert (await viewer.until_gone()).code == Close.TIMEOUT
+
+
+async def test_whoever_leaves_long_after_joining_is_timed_out(running: Running, codec: str) -> None:
+    async with (
+        running(lively(edge={"join_seconds": 0.2}, room={"heartbeat_seconds": 1.0})) as node,
+        open_viewer("raw", node.url, codec) as viewer,
+    ):
+        await viewer.join("r")
+        # A heartbeat later the first deadline has passed for certain.
+        await viewer.until(lambda: viewer.heartbeats > 1)
+        assert (await viewer.ask(LEAVE, viewer.handle)).code == Code.OK
+        assert (await viewer.until_gone()).code == Close.TIMEOUT
+
+
+async def test_the_wrong_kind_of_frame(running: Running, connect: Connect, codec: str) -> None:
+    async with running(lively()) as node, connect(node.url, codec) as viewer:
+        await viewer.join("r")
+        await viewer.transport.send(b"[5,1]" if codec == JSON else "[5,1]")
+        gone = await viewer.until_gone()
+        assert gone.code == Close.UNSUPPORTED
+        assert codec in gone.reason
+
+
+async def test_too_big(running: Running, connect: Connect, codec: str) -> None:
+    async with running(lively(edge={"message_bytes": 1024})) as node, connect(node.url, codec) as viewer:
+        await viewer.join("r")
+        message = viewer.encode(COMMENT, 1, viewer.handle, "x" * 2000)
+        await viewer.transport.send(message)
+        assert (await viewer.until_gone()).code == Close.TOO_BIG
+
+
+async def test_invalid_text(running: Running) -> None:
+    async with running(lively()) as node, open_viewer("raw", node.url, JSON) as viewer:
+        await viewer.join("r")
+        await viewer.raw.stream.send_all(client_frame(Opcode.TEXT, b'[5,1,"\xff"]', MASK))
+        assert (await viewer.until_gone()).code == Close.INVALID_TEXT
+
+
+async def test_protocol_error(running: Running, codec: str) -> None:
+    async with running(lively()) as node, open_viewer("raw", node.url, codec) as viewer:
+        await viewer.join("r")
+        await viewer.raw.stream.send_all(b"\x82\x01x")
+        assert (await viewer.until_gone()).code == Close.PROTOCOL_ERROR
+
+
+async def test_replies_that_are_not_read(codec: str) -> None:
+    edge = {"send_buffer_bytes": 4096, "private_bytes": 1024}
+    async with (
+        open_node(lively(edge=edge, limits={"messages_burst": 1_000_000, "messages_per_second": 1e6})) as node,
+        open_viewer("raw", node.url, codec, receive_buffer=4096) as viewer,
+        open_viewer("raw", node.url, codec) as other,
+    ):
+        await viewer.join("r")
+        await other.join("r")
+        pings = client_frame(Opcode.PING, b"p" * 125) * 16
+        with trio.fail_after(PATIENCE):
+            while Close.PRIVATE_FULL not in node.statistics().edge.closed:
+                await viewer.raw.stream.send_all(pings)
+        assert (await viewer.until_gone()).code == Close.PRIVATE_FULL
+        await unharmed(other)
+
+
+async def test_goodbye_when_the_node_stops(running: Running, connect: Connect, codec: str) -> None:
+    async with trio.open_nursery() as nursery:
+        stop = trio.Event()
+        url: list[str] = []
+        serving = trio.Event()
+
+        async def serve() -> None:
+            async with running(lively(node={"return_window_seconds": 3.5, "shutdown_seconds": 30.0})) as node:
+                url.append(node.url)
+                serving.set()
+                await stop.wait()
+
+        nursery.start_soon(serve)
+        await serving.wait()
+        async with connect(url[0], codec) as viewer, connect(url[0], MSGPACK) as loose:
+            await viewer.join("r")
+            offsets = [await viewer.comment(f"{number}") for number in range(20)]
+            stop.set()
+            for each in (viewer, loose):
+                gone = await each.until_gone()
+                assert gone.code == Close.SHUTDOWN
+                assert each.bye is not None
+                assert each.bye[1] == Close.SHUTDOWN
+                assert each.bye[3:5] == [0, 3500]
+            assert list(viewer.events) == offsets
+
+
+async def test_a_polite_close_is_echoed(running: Running, codec: str) -> None:
+    async with running(lively()) as node, open_viewer("raw", node.url, codec) as viewer:
+        await viewer.join("r")
+        await viewer.raw.stream.send_all(client_frame(Opcode.CLOSE, (1000).to_bytes(2, "big")))
+        assert (await viewer.until_gone()).code == Close.NORMAL
+        with trio.fail_after(PATIENCE):
+            while node.statistics().edge.connections:
+                await trio.lowlevel.checkpoint()

@@ -1,0 +1,308 @@
+"""A viewer for tests, over any transport: speaks the protocol from its description alone, and judges what it is told.
+
+Owns an independent reading of wire protocol v1: nothing of `engine` but the numbers of codes is used. Every batch is checked
+against what came before; a hole, an overlap or a repetition fails the test at once, wherever it happens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgpack
+import trio
+
+from .transports import Gone, RawTransport, Transport, open_transport
+
+__all__ = [
+    "COMMENT",
+    "CUSTOM",
+    "DIRECT",
+    "JOIN",
+    "JSON",
+    "LEAVE",
+    "LIKE",
+    "MSGPACK",
+    "PING",
+    "QUALITY",
+    "PATIENCE",
+    "Reply",
+    "Viewer",
+    "open_viewer",
+]
+
+PATIENCE = 30
+"""Seconds that anything may take before a test gives up. Nothing is measured by it."""
+
+_CONNECTIONS = count(1)
+
+MSGPACK, JSON = "roomcast.v1.msgpack", "roomcast.v1.json"
+JOIN, LEAVE, COMMENT, LIKE, PING, QUALITY, CUSTOM, DIRECT = range(1, 9)
+
+
+class Reply(NamedTuple):
+    """What became of a request."""
+
+    ref: int
+    code: int
+    offset: int
+    text: str
+    retry_after_ms: int
+
+
+class Viewer:
+    """One connection.
+
+    :ivar events: by offset, in order of arrival, of the epoch it is in; ``position`` is (epoch, offset).
+    :ivar told: kinds of server messages in order of arrival.
+    :ivar overlap: events that came again because a resume began with a whole frame.
+    """
+
+    def __init__(self, transport: Transport, subprotocol: str) -> None:
+        self.transport = transport
+        self.subprotocol = subprotocol
+        # A session that comes back must not use a ref again, or what it says is taken for a retry.
+        self.refs = next(_CONNECTIONS) * 1_000_000
+        self.joined: list[Any] = []
+        self.position: tuple[int, int] | None = None
+        self.events: dict[int, list[Any]] = {}
+        self.times: dict[int, int] = {}
+        self.gaps: list[tuple[int, int, int, str]] = []
+        self.snapshots: list[list[Any]] = []
+        self.replies: dict[int, Reply] = {}
+        self.faults: list[Reply] = []
+        self.pongs: dict[int, int] = {}
+        self.directs: list[list[Any]] = []
+        self.bye: list[Any] | None = None
+        self.counters: tuple[int, int] = (0, 0)
+        self.told: list[int] = []
+        self.heartbeats = 0
+        self.overlap = 0
+        self._catching_up = False
+        self._asked: tuple[int, int] | None = None
+
+    # -- out -------------------------------------------------------------------------------------------------------
+
+    @property
+    def handle(self) -> int:
+        handle: int = self.joined[2]
+        return handle
+
+    @property
+    def session(self) -> str:
+        session: str = self.joined[3]
+        return session
+
+    @property
+    def user(self) -> str:
+        user: str = self.joined[4]
+        return user
+
+    @property
+    def raw(self) -> RawTransport:
+        """The bare socket below."""
+        assert isinstance(self.transport, RawTransport)
+        return self.transport
+
+    @property
+    def bodies(self) -> list[str]:
+        """What was said, in order."""
+        return [event[-1] for event in self.events.values()]
+
+    def encode(self, *message: Any) -> str | bytes:
+        """A message in this viewer's codec."""
+        if self.subprotocol == JSON:
+            return json.dumps(message, ensure_ascii=False)
+        packed: bytes = msgpack.packb(message)
+        return packed
+
+    async def send(self, *message: Any) -> None:
+        """Send one message."""
+        with trio.fail_after(PATIENCE):
+            await self.transport.send(self.encode(*message))
+
+    async def ask(self, kind: int, *fields: Any, ref: int = 0) -> Reply:
+        """Send a request and wait for the reply to it."""
+        if not ref:
+            self.refs += 1
+            ref = self.refs
+        self.replies.pop(ref, None)
+        await self.send(kind, ref, *fields)
+        await self.until(lambda: ref in self.replies)
+        return self.replies[ref]
+
+    async def comment(self, body: str, *, ref: int = 0) -> int:
+        """Say something and return its offset."""
+        reply = await self.ask(COMMENT, self.handle, body, ref=ref)
+        assert reply.code == 0, reply
+        return reply.offset
+
+    async def join(
+        self,
+        room: str,
+        position: tuple[int, int] | None = None,
+        *,
+        session: str | None = None,
+        name: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> list[Any]:
+        """Enter a room and return the answer; the viewer has a position when this returns."""
+        self.refs += 1
+        self._asked = position
+        self.joined = []
+        epoch, offset = position or (0, 0)
+        await self.send(JOIN, self.refs, room, epoch, offset, session, name, dict(attributes or {}))
+        ref = self.refs
+        await self.until(lambda: bool(self.joined) or ref in self.replies)
+        assert self.joined, (self.replies, self.faults)
+        assert self.joined[1] == ref
+        if not self.joined[6]:
+            await self.until(lambda: self.position is not None and self._asked is None)
+        return self.joined
+
+    # -- in --------------------------------------------------------------------------------------------------------
+
+    async def take(self) -> list[Any]:
+        """Receive one message and take it in."""
+        with trio.fail_after(PATIENCE):
+            data = await self.transport.receive()
+        assert isinstance(data, str) is (self.subprotocol == JSON), "the wrong kind of frame"
+        message: list[Any] = json.loads(data) if isinstance(data, str) else msgpack.unpackb(data)
+        self._take_in(message)
+        return message
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Receive until ``condition`` holds."""
+        with trio.fail_after(PATIENCE):
+            while not condition():
+                await self.take()
+
+    async def until_offset(self, offset: int) -> None:
+        """Receive until everything up to ``offset`` is there."""
+        await self.until(lambda: self.position is not None and self.position[1] >= offset)
+
+    async def until_gone(self) -> Gone:
+        """Receive until the server closes, and return how it did."""
+        with trio.fail_after(PATIENCE):
+            while True:
+                try:
+                    await self.take()
+                except Gone as gone:
+                    return gone
+
+    async def settle(self) -> None:
+        """Receive everything that was sent before now."""
+        self.refs += 1
+        ref = self.refs
+        await self.send(PING, ref)
+        await self.until(lambda: ref in self.pongs)
+
+    def _take_in(self, message: list[Any]) -> None:
+        kind, *fields = message
+        self.told.append(kind)
+        match kind:
+            case 32:
+                self.joined = message
+                if message[6]:
+                    assert self._asked is not None, "resumed without having asked for it"
+                    self.position, self._asked = self._asked, None
+                    self._catching_up = True
+            case 33:
+                handle, _, epoch, offset, _, counters, _ = fields
+                assert handle == self.handle
+                self.snapshots.append(message)
+                self.position, self._asked = (epoch, offset), None
+                self.counters = (counters[0], counters[1])
+            case 34:
+                self._batch(*fields)
+            case 35:
+                reply = Reply(*fields)
+                if reply.ref:
+                    assert reply.ref not in self.replies, f"a second reply to {reply.ref}"
+                    self.replies[reply.ref] = reply
+                else:
+                    self.faults.append(reply)
+            case 36:
+                self._gap(*fields)
+            case 37:
+                self.bye = message
+            case 38:
+                self.pongs[fields[0]] = fields[1]
+            case 39:
+                self.directs.append(message)
+            case _:
+                raise AssertionError(f"a kind that the protocol does not have: {message}")
+
+    def _gap(self, handle: int, epoch: int, first: int, last: int, reason: str) -> None:
+        assert handle == self.handle
+        here = self.position if self._asked is None else self._asked
+        assert here is not None
+        assert (epoch, first) == (here[0], here[1] + 1), f"a gap from {epoch, first} at {here}"
+        self.gaps.append((epoch, first, last, reason))
+        if last and self._asked is None:
+            assert last >= first
+            self.position = (epoch, last)
+
+    def _batch(
+        self,
+        handle: int,
+        epoch: int,
+        first: int,
+        last: int,
+        time: int,
+        events: list[Any],
+        delays: list[int],
+        counters: list[int],
+    ) -> None:
+        assert handle == self.handle, "a batch of another room"
+        assert self.position is not None, "a batch before a snapshot"
+        known, head = self.position
+        assert epoch == known, f"epoch {epoch} in {known}"
+        if self._catching_up:
+            assert first <= head + 1, f"resumed after {head} with {first}"
+            self._catching_up = last < head + 1
+        else:
+            assert first == head + 1, f"batch {first}..{last} after {head}"
+        assert not delays or len(delays) == len(events)
+        offset = first
+        for index, event in enumerate(events):
+            count = event[2] if event[0] == 0 else 1
+            if offset <= head:
+                self.overlap += 1
+            else:
+                self.events[offset] = event
+                self.times[offset] = time + (delays[index] if delays else 0)
+            offset += count
+        assert offset == last + 1, "a batch accounts for all of its offsets"
+        if not events:
+            self.heartbeats += 1
+        self.position = (epoch, max(last, head))
+        if counters:
+            self.counters = (counters[0], counters[1])
+
+
+@asynccontextmanager
+async def open_viewer(
+    make: str,
+    url: str,
+    subprotocol: str = MSGPACK,
+    *,
+    deflate: bool = True,
+    home: Path | None = None,
+    headers: Mapping[str, str] | None = None,
+    receive_buffer: int | None = None,
+) -> AsyncIterator[Viewer]:
+    """Connect a viewer; see `open_transport`."""
+    with trio.CancelScope() as opening:
+        opening.deadline = trio.current_time() + PATIENCE
+        async with open_transport(
+            make, url, subprotocol, deflate=deflate, home=home, headers=headers, receive_buffer=receive_buffer
+        ) as transport:
+            opening.deadline = float("inf")
+            yield Viewer(transport, subprotocol)
+        return
+    raise AssertionError(f"{make} did not connect within {PATIENCE} s")

@@ -1,0 +1,1 @@
+"""Behind a proxy: the README's configurations, run by the proxies themselves."""

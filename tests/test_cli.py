@@ -1,0 +1,294 @@
+"""The command line, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOMCAST = (sys.executable, "-W", "error", "-m", "engine")
+PATIENCE = 60
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("ROOMCAST_")} | more
+
+
+def roomcast(*arguments: str, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [*ROOMCAST, *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=PATIENCE,
+        check=False,
+        cwd=cwd,
+        env=environment(**more),
+    )
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A running node."""
+    process = subprocess.Popen(
+        [*ROOMCAST, "serve", "--port", "0", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(ROOMCAST_NODE__SHUTDOWN_SECONDS="5"),
+    )
+    assert process.stdout is not None
+    with process:
+        try:
+            listening = json.loads(process.stdout.readline())
+            assert listening["event"] == "listening"
+            yield listening["url"]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+        assert_calm(errors)
+
+
+def assert_calm(errors: str) -> None:
+    """What a node logs when nothing is wrong: one JSON object a line, none of them a warning."""
+    assert {json.loads(line)["level"] for line in errors.splitlines()} <= {"info"}
+
+
+class Tail:
+    """``roomcast tail`` that is running."""
+
+    def __init__(self, url: str, room: str, *more: str) -> None:
+        self.process = subprocess.Popen(
+            [*ROOMCAST, "tail", room, "--url", url, *more],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env=environment(),
+        )
+
+    def until(self, needle: str) -> str:
+        """The first line with ``needle`` in it."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if needle in line:
+                return line
+        raise AssertionError(f"the output ended without {needle!r}")
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        _, errors = self.process.communicate(timeout=PATIENCE)
+        assert "Traceback" not in errors
+        return self.process.returncode
+
+
+# -- help -------------------------------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command() -> None:
+    done = roomcast("--help")
+    assert done.returncode == 0
+    for command in ("serve", "check", "init", "tail", "say", "like"):
+        assert re.search(rf"\b{command}\b", done.stdout)
+        detail = roomcast(command, "--help")
+        assert detail.returncode == 0
+        assert "Usage" in detail.stdout
+
+
+def test_without_a_command_it_helps() -> None:
+    done = roomcast()
+    assert "Usage" in done.stdout + done.stderr
+
+
+def test_an_unknown_command_is_an_error() -> None:
+    done = roomcast("sing")
+    assert done.returncode == 2
+    assert "sing" in done.stderr
+
+
+def test_the_console_script_is_the_same() -> None:
+    script = Path(sys.executable).with_name("roomcast")
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert "serve" in done.stdout
+
+
+# -- init and check ---------------------------------------------------------------------------------------------------
+
+
+def test_what_init_writes_check_accepts(tmp_path: Path) -> None:
+    file = tmp_path / "roomcast.toml"
+    assert roomcast("init", str(file)).returncode == 0
+    assert tomllib.loads(file.read_text(encoding="utf-8")) is not None
+    done = roomcast("check", str(file))
+    assert done.returncode == 0
+    assert "every setting has its default" in done.stdout
+
+
+def test_init_does_not_overwrite_unless_forced(tmp_path: Path) -> None:
+    file = tmp_path / "roomcast.toml"
+    file.write_text("mine")
+    done = roomcast("init", str(file))
+    assert done.returncode == 1
+    assert "--force" in done.stderr
+    assert file.read_text() == "mine"
+    assert roomcast("init", str(file), "--force").returncode == 0
+    assert "[edge]" in file.read_text(encoding="utf-8")
+
+
+def test_init_writes_to_standard_output_and_a_schema() -> None:
+    done = roomcast("init", "-")
+    assert done.returncode == 0
+    assert "[room]" in done.stdout
+    schema = roomcast("init", "-", "--schema")
+    assert json.loads(schema.stdout)["properties"].keys() >= {"edge", "room"}
+
+
+def test_init_into_nowhere_is_one_line(tmp_path: Path) -> None:
+    done = roomcast("init", str(tmp_path / "no" / "such" / "file.toml"))
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_all_faults_of_a_file_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "错.toml"
+    file.write_text('[edge]\nport = 70000\nprot = 1\n[room]\nlag_policy = "wait"\n[rooms]\n', encoding="utf-8")
+    for command in (("check", str(file)), ("serve", "--config", str(file))):
+        done = roomcast(*command)
+        assert done.returncode == 1
+        for part in ("edge.port", "edge.prot", "room.lag_policy", "rooms"):
+            assert part in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_not_there() -> None:
+    done = roomcast("serve", "--config", "/nonexistent/roomcast.toml")
+    assert done.returncode == 1
+    assert "/nonexistent/roomcast.toml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_names_what_deviates(tmp_path: Path) -> None:
+    file = tmp_path / "roomcast.toml"
+    file.write_text("[edge]\nport = 9000\n")
+    done = roomcast("check", str(file), ROOMCAST_ROOM__LAG_POLICY="close")
+    assert done.returncode == 0
+    assert "edge.port = 9000" in done.stdout
+    assert "room.lag_policy" in done.stdout
+    assert "ROOMCAST_ROOM__LAG_POLICY" in done.stdout
+
+
+# -- serve ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_port_in_use_is_said_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = roomcast("serve", "--port", str(port))
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert "edge.port" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_public_address_with_anonymous_writing_is_refused() -> None:
+    done = roomcast("serve", "--host", "0.0.0.0", "--port", "0")
+    assert done.returncode == 1
+    assert "access.public_anonymous_writing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_option_is_refused() -> None:
+    done = roomcast("serve", "--port", "http")
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_tells_people_what_it_does() -> None:
+    with subprocess.Popen(
+        [*ROOMCAST, "serve", "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "Ctrl-C" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert_calm(errors)
+    assert re.search(r"ws://127\.0\.0\.1:\d+/ws", lines[0])
+    assert "stopping" in rest
+
+
+# -- say, like, tail --------------------------------------------------------------------------------------------------
+
+
+def test_say_and_tail(url: str) -> None:
+    tail = Tail(url, "大厅", "--json")
+    try:
+        tail.until('"type": "snapshot"')
+        first = roomcast("say", "大厅", "大家好 👋", "--name", "小明", "--url", url)
+        assert first.returncode == 0, first.stderr
+        assert first.stdout == "1\n"
+        second = roomcast("say", "大厅", "second", ROOMCAST_URL=url)
+        assert second.stdout == "2\n"
+        comment: dict[str, Any] = json.loads(tail.until("大家好"))
+        assert comment["type"] == "comment"
+        assert (comment["offset"], comment["body"], comment["author"]["name"]) == (1, "大家好 👋", "小明")
+        assert json.loads(tail.until("second"))["offset"] == 2
+    finally:
+        status = tail.stop()
+    assert status == 130
+
+
+def test_tail_for_people(url: str) -> None:
+    tail = Tail(url, "人")
+    try:
+        # Counters are told when somebody comes, so its own coming is the sign that it is in.
+        tail.until("1 viewers")
+        assert roomcast("say", "人", "你好", "--name", "阿强", "--url", url).returncode == 0
+        assert "阿强: 你好" in tail.until("你好")
+    finally:
+        tail.stop()
+
+
+def test_like(url: str) -> None:
+    tail = Tail(url, "赞", "--json")
+    try:
+        tail.until('"type": "counters"')
+        assert roomcast("like", "赞", "7", "--url", url).returncode == 0
+        assert json.loads(tail.until('"likes": 7'))["type"] == "counters"
+    finally:
+        tail.stop()
+    assert roomcast("like", "赞", "0", "--url", url).returncode == 2
+
+
+@pytest.mark.parametrize("command", [("say", "r", "x"), ("like", "r"), ("tail", "r")])
+def test_no_node_is_said_in_one_line(command: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    done = roomcast(*command, "--url", f"ws://127.0.0.1:{port}/ws")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_refusals_are_said_in_one_line(url: str) -> None:
+    for arguments in (("say", "r", "   "), ("say", "r", "x" * 3000), ("say", "a\nb", "x")):
+        done = roomcast(*arguments, "--url", url)
+        assert done.returncode == 1, arguments
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert done.stderr.startswith("roomcast: ")
