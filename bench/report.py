@@ -58,7 +58,7 @@ class Record:
     engine_cpu_share: float | None = None
     generator_cpu_seconds: float | None = None
     engine_cpu_us_per_frame: float | None = None
-    engine_cpu_us_per_frame_net: float | None = None
+    engine_cpu_us_per_further_frame: float | None = None
     engine_cpu_us_per_message: float | None = None
     limit_cpu_us_per_frame: float | None = None
     ratio_to_limit: float | None = None
@@ -117,7 +117,7 @@ _ROWS: tuple[tuple[str, str], ...] = (
     ("engine_cpu_seconds", "engine CPU, s"),
     ("engine_cpu_share", "engine CPU, share of a core"),
     ("engine_cpu_us_per_frame", "engine CPU per frame, µs"),
-    ("engine_cpu_us_per_frame_net", "  net of ingest, µs"),
+    ("engine_cpu_us_per_further_frame", "  of each further viewer, µs"),
     ("engine_cpu_us_per_message", "engine CPU per message, µs"),
     ("limit_cpu_us_per_frame", "bare send loop per frame, µs"),
     ("ratio_to_limit", "ratio to the bare loop"),

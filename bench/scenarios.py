@@ -44,7 +44,7 @@ class Scenario:
     :ivar load: defaults of the command line.
     :ivar play: drives a joined-up stage and fills its record.
     :ivar sections: settings it needs beyond the common ones.
-    :ivar baseline: whether the same is first run with one viewer in each room, to know the cost of ingest alone.
+    :ivar baseline: whether the same is first run with one viewer in each room, to know what a further one costs.
     """
 
     text: str
@@ -69,7 +69,7 @@ def run(load: Load, config: Sections, command: tuple[str, ...], show: Show) -> R
     sections = merge(common, scenario.sections, config)
     alone: Record | None = None
     if scenario.baseline and load.viewers > 1:
-        show.line("first the same with one viewer in each room, for the cost of ingest")
+        show.line("first the same with one viewer in each room, to know what a further one costs")
         alone = _play(replace(load, viewers=1, senders=1), sections, command, show)
         if not alone.verified:
             return alone
@@ -94,7 +94,7 @@ def _net(record: Record, alone: Record) -> None:
     if record.engine_cpu_seconds is None or alone.engine_cpu_seconds is None or not record.frames or not alone.frames:
         return
     more = record.frames - alone.frames
-    record.engine_cpu_us_per_frame_net = (record.engine_cpu_seconds - alone.engine_cpu_seconds) * 1e6 / more
+    record.engine_cpu_us_per_further_frame = (record.engine_cpu_seconds - alone.engine_cpu_seconds) * 1e6 / more
     record.extra["one_viewer_cpu_us_per_message"] = alone.engine_cpu_us_per_message
 
 
@@ -235,12 +235,12 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "steady": Scenario(
         text="comments at a fixed rate in one room; latency from the intended send time",
-        load=Load(scenario="steady", viewers=5_000, senders=50, rate=20.0, seconds=10.0),
+        load=Load(scenario="steady", viewers=10_000, senders=100, rate=100.0, seconds=30.0),
         play=steady,
     ),
     "join": Scenario(
         text="connect, upgrade, join and snapshot as fast as possible; engine CPU and memory per viewer",
-        load=Load(scenario="join", viewers=10_000, senders=1),
+        load=Load(scenario="join", viewers=15_000, senders=1),
         play=join,
     ),
     "ingest": Scenario(
@@ -249,7 +249,7 @@ SCENARIOS: dict[str, Scenario] = {
         play=ingest,
     ),
     "many-rooms": Scenario(
-        text="many small rooms at a fixed rate; engine CPU per frame, total and net of ingest",
+        text="many small rooms at a fixed rate; engine CPU per frame, in all and of each further viewer",
         load=Load(scenario="many-rooms", viewers=4, rooms=4000, senders=1, rate=0.2, seconds=10.0),
         play=steady,
         baseline=True,

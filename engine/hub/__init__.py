@@ -1,6 +1,7 @@
 """What a room means: the side of the link where events are accepted, ordered by the broker, batched and encoded.
 
-`hub` serves links and the broker, `room` is one open room there, `intake` is what waits to be published.
+`hub` serves links and runs the ticks, `room` is one open room there, `intake` is what waits to be published, `upstream` keeps
+the rooms in line with the broker, `port` is one edge as the hub sees it, `backfill` makes frames of the past.
 """
 
 from engine.hub.hub import Hub, HubStatistics

@@ -1,12 +1,11 @@
 """The hub: serves its edges' links and the broker, and runs the rooms' ticks.
 
 Owns the open rooms and the tasks that move events: one reader per link, one publisher, one ticker, for any number of rooms.
-Must not know viewer sockets.
+Must not know viewer sockets, nor how a room is kept in line with the broker.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,10 +18,11 @@ import trio
 from engine.access import SERVER, Rate, check_room_name
 from engine.brokers.base import Broker, Events, Pending, Totals, Unavailable
 from engine.errors import Code, Refused
-from engine.hub.backfill import PAGE, backfill
+from engine.hub.backfill import backfill
 from engine.hub.intake import Answer, Intake
 from engine.hub.port import Port
 from engine.hub.room import HubRoom, Phase
+from engine.hub.upstream import Upstream
 from engine.link.base import End
 from engine.link.messages import (
     CloseRoom,
@@ -41,7 +41,6 @@ from engine.link.messages import (
     Up,
     Wants,
 )
-from engine.room.sequencer import EpochChanged
 from engine.schema import MSGPACK, Author, CommentEvent, CustomEvent
 from engine.settings import Settings
 from engine.timing import Bell, Deadlines
@@ -49,9 +48,7 @@ from engine.timing import Bell, Deadlines
 __all__ = ["Hub", "HubStatistics"]
 
 _RETRY_MS: Final = 1_000
-"""How long senders, and the hub itself, wait before they try a broker again that was out of reach."""
-
-log = logging.getLogger("roomcast.hub")
+"""How long senders are asked to wait when the broker is out of reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +82,11 @@ class Hub:
         self._settings = settings
         self._now_ms = now_ms
         self._clock = trio.current_time
-        self.broker = broker(self._deliver)
         self._rooms: dict[str, HubRoom] = {}
+        self._upstream = Upstream(broker, self._rooms, now_ms, self._schedule, self._report, self._flush)
+        self.broker = self._upstream.broker
         self._ports: set[Port] = set()
         self._intake = Intake(settings.limits.pending_events)
-        self._closed: dict[str, HubRoom] = {}
-        self._subscribed: set[str] = set()
-        self._cared_for: set[str] = set()
         self._dirty: set[HubRoom] = set()
         self._publisher = Bell()
         # On a common grid many small rooms share a wake-up instead of having one each.
@@ -113,6 +108,7 @@ class Hub:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
         async with trio.open_nursery() as self._nursery:
+            self._upstream.start(self._nursery)
             self._nursery.start_soon(self._publish)
             self._nursery.start_soon(self._tick)
             task_status.started()
@@ -225,7 +221,7 @@ class Hub:
                 )
                 return
             room = self._rooms[message.room] = HubRoom(message.room, self._settings.room, self._settings.limits)
-            self._care_for(room.name)
+            self._upstream.opened(room)
         port.openings[room.name] = message.opening
         port.wants[room.name] = tuple(message.variants)
         room.attach(port)
@@ -245,8 +241,7 @@ class Hub:
         else:
             room.wake = math.inf
             del self._rooms[room.name]
-            self._closed[room.name] = room
-            self._care_for(room.name)
+            self._upstream.closed(room)
 
     def _on_wants(self, port: Port, message: Wants) -> None:
         room = self._rooms.get(message.room)
@@ -340,107 +335,6 @@ class Hub:
     def _report(self, room: HubRoom) -> None:
         self._dirty.add(room)
         self._publisher.ring()
-
-    def _deliver(self, delivery: Events | Totals) -> None:
-        room = self._rooms.get(delivery.room)
-        if room is None:
-            return
-        if isinstance(delivery, Totals):
-            room.update(delivery)
-        elif room.phase in (Phase.OPENING, Phase.RESTARTING):
-            room.early.append(delivery)
-        else:
-            self._take_in(room, delivery)
-        if room.phase is not Phase.OPENING:
-            self._schedule(room)
-
-    def _take_in(self, room: HubRoom, events: Events) -> None:
-        try:
-            room.take_in(events, self._clock())
-        except EpochChanged:
-            room.early.append(events)
-            room.phase = Phase.RESTARTING
-            self._care_for(room.name)
-            return
-        if room.missing is not None and room.phase is Phase.LIVE:
-            room.phase = Phase.REPAIRING
-            self._care_for(room.name)
-
-    # -- care: what a room needs from the broker, one step at a time ------------------------------------------------------
-
-    def _care_for(self, name: str) -> None:
-        if name not in self._cared_for and self._nursery is not None:
-            self._cared_for.add(name)
-            self._nursery.start_soon(self._care, name)
-
-    async def _care(self, name: str) -> None:
-        """Do what the room needs until it needs nothing. One task for a name at a time, so that a room that is closed and
-        opened again, or loses its history while a hole is mended, goes through these one after the other."""
-        while self._closed.get(name) or ((room := self._rooms.get(name)) and room.phase is not Phase.LIVE):
-            try:
-                await self._care_once(name)
-            except Unavailable as error:
-                log.warning("broker_unavailable", extra={"room": name, "error": str(error)})
-                await trio.sleep(_RETRY_MS / 1000)
-            self._flush()
-        self._cared_for.discard(name)
-
-    async def _care_once(self, name: str) -> None:
-        closed, room = self._closed.get(name), self._rooms.get(name)
-        if closed is not None:
-            await self._close(closed)
-        elif room is not None and room.phase is Phase.REPAIRING:
-            await self._repair(room)
-        elif room is not None:
-            await self._open(room)
-
-    async def _close(self, room: HubRoom) -> None:
-        if room.name in self._subscribed:
-            await self.broker.report(room.name, room.likes, 0)
-            await self.broker.unsubscribe(room.name)
-            self._subscribed.discard(room.name)
-        if self._closed.get(room.name) is room:
-            del self._closed[room.name]
-
-    async def _open(self, room: HubRoom) -> None:
-        """Find out where the broker stands; go on there, in a new epoch if it lost the history."""
-        self._subscribed.add(room.name)
-        position = await self.broker.subscribe(room.name)
-        if self._rooms.get(room.name) is not room:
-            return
-        if room.phase is Phase.OPENING:
-            room.open(position, self._clock())
-            room.send_snapshot(self._now_ms())
-        else:
-            log.warning("epoch_changed", extra={"room": room.name, "old": room.position.epoch, "new": position.epoch})
-            room.restart(position, self._clock(), self._now_ms())
-        early, room.early = room.early, []
-        for events in early:
-            if events.epoch == position.epoch:
-                self._take_in(room, events)
-        self._schedule(room)
-        self._report(room)
-
-    async def _repair(self, room: HubRoom) -> None:
-        """Fetch what the broker gave offsets but did not deliver, before anything later is shown."""
-        while room.phase is Phase.REPAIRING and (missing := room.missing) is not None:
-            first, last = missing
-            history = await self.broker.history(room.name, first - 1, min(PAGE, last - first + 1))
-            if room.phase is not Phase.REPAIRING or self._rooms.get(room.name) is not room:
-                return
-            events = history.events
-            if history.head.epoch != room.position.epoch:
-                room.phase = Phase.RESTARTING
-                return
-            if not events.events or events.first != first:
-                before = events.first if first < events.first <= last else last + 1
-                log.warning("events_lost", extra={"room": room.name, "first": first, "last": before - 1})
-                room.give_up(before, self._clock(), self._now_ms())
-                events = Events(room.name, room.position.epoch, before, [], [])
-            self._take_in(room, events)
-        if room.phase is Phase.REPAIRING:
-            room.phase = Phase.LIVE
-        self._schedule(room)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
