@@ -27,6 +27,9 @@ OPEN_LIMITS = {
     "messages_burst": PLENTY,
 }
 """What is measured is the engine, not its rate limits."""
+COUNTERS_SECONDS = 5.0
+"""After the last viewer has joined a huge room, a batch with nothing but their number goes out within this time. It is not
+part of the burst."""
 LAG_SECONDS = 3.0
 RESERVE_SECONDS = 0.5
 LAG_SLACK = 1.5
@@ -106,6 +109,7 @@ def _per_message(stage: Stage, phase: Phase) -> None:
 def burst(stage: Stage) -> None:
     """All senders speak at one instant."""
     stage.join()
+    time.sleep(COUNTERS_SECONDS)
     load = stage.load
     each = max(1, load.messages // load.senders) if load.messages else 1
     phase = stage.phase("burst", mode="burst", total=each * len(stage.senders()))

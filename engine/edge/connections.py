@@ -6,6 +6,7 @@ rooms: what a message means is for `requests`, who is in a room for `rooms`.
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -38,6 +39,9 @@ _GRID_SECONDS: Final = 0.25
 _FD_BITS: Final = 22
 """Low bits of a viewer's number that hold its descriptor; Linux allows at most 2^20 by default, 2^22 is ample."""
 _FD_MASK: Final = (1 << _FD_BITS) - 1
+
+
+log = logging.getLogger("roomcast.edge")
 
 
 class Connections:
@@ -73,6 +77,7 @@ class Connections:
         self._bell = Bell()
         self._gone = trio.Event()
         self.poller = Poller(self._readable, self._writable, turn_over, settings.room.tick_min_seconds)
+        self._warned = False
         self.handshakes = self.stalls = 0
         self.refused: dict[int, int] = {}
         self.closed: dict[int, int] = {}
@@ -134,6 +139,10 @@ class Connections:
             forwarded = self._admission.forwarded(request.headers.get("x-forwarded-for", ""))
             if forwarded is not None:
                 self._identify(session, forwarded)
+            elif not self._warned:
+                self._warned = True
+                hint = "a trusted proxy sends no usable X-Forwarded-For: its viewers are exempt from edge.viewers_per_address"
+                log.warning("address_unknown", extra={"proxy": session.address, "hint": hint})
         accepted = ws.negotiate(
             request,
             path=settings.path,

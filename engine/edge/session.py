@@ -55,6 +55,7 @@ class Session:
     :ivar returned: the log's end when the viewer came in; what is older it may catch up with at leisure.
     :ivar entry: the entry that is half-sent, None at a frame boundary; ``sent`` are its bytes that left.
     :ivar private: private frames that wait, the first possibly half-sent.
+    :ivar faults: messages that did not decode; before the upgrade 1 if its address has too many connections.
     :ivar message_rate: states of `engine.access.Rate`, as are ``comment_rate`` and ``like_rate``.
     """
 

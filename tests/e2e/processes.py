@@ -43,7 +43,7 @@ class Served:
 
 @asynccontextmanager
 async def serve(
-    *arguments: str, environment: dict[str, str] | None = None, before: Sequence[str] = (), stderr: int = subprocess.DEVNULL
+    *arguments: str, environment: dict[str, str] | None = None, before: Sequence[str] = ()
 ) -> AsyncIterator[Served]:
     """Start a node on a free port and wait until it listens. It is killed at the end if it still runs.
 
@@ -51,7 +51,7 @@ async def serve(
     """
     command = [*before, *ROOMCAST, "serve", "--port", "0", "--json", *arguments]
     process = await trio.lowlevel.open_process(
-        command, stdout=subprocess.PIPE, stderr=stderr, cwd=_ROOT, env=environment or clean_environment()
+        command, stdout=subprocess.PIPE, cwd=_ROOT, env=environment or clean_environment()
     )
     assert process.stdout is not None
     try:
@@ -68,5 +68,3 @@ async def serve(
                 process.kill()
                 await process.wait()
             await process.stdout.aclose()
-            if process.stderr is not None:
-                await process.stderr.aclose()

@@ -33,7 +33,7 @@ async def chatter(viewer: Viewer, acknowledged: dict[int, str], flowing: trio.Ev
         while True:
             viewer.refs += 1
             sent[viewer.refs] = f"{viewer.user} {len(sent)}"
-            await viewer.transport.send(viewer.encode(COMMENT, viewer.refs, viewer.handle, sent[viewer.refs]))
+            await viewer.send(COMMENT, viewer.refs, viewer.handle, sent[viewer.refs])
             while len(sent) - len(viewer.replies) > 20:
                 await viewer.take()
             if len(viewer.replies) > 100:

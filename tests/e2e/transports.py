@@ -291,6 +291,8 @@ async def _open_websockets(url: str, subprotocol: str, deflate: bool) -> AsyncIt
         proxy=None,
         ping_interval=None,
         max_size=_LARGEST,
+        # With a bound, closing waits for ever when what was received is not read.
+        max_queue=None,
     ) as connection:
         assert connection.subprotocol == subprotocol
         yield _Websockets(connection)
