@@ -246,7 +246,15 @@ class Connections:
             self.close(session, refusal.code, refusal.reason)
             return
         if fault is not None:
-            self.close(session, fault.code, fault.text)
+            self._fail(session, fault)
+
+    def _fail(self, session: Session, fault: ws.ProtocolError) -> None:
+        """The peer broke the protocol (RFC 6455 section 7.1.7)."""
+        self.close(session, fault.code, fault.text)
+        if session.stage is Stage.CLOSING and not session.blocked:
+            # The parser is over and will not see the peer's close frame; the end of the stream is the answer then.
+            with suppress(OSError):
+                session.sock.shutdown(socket.SHUT_WR)
 
     def _answer_close(self, session: Session, event: ws.Closed) -> None:
         """The peer closes: echo its code (RFC 6455 section 5.5.1) and end."""

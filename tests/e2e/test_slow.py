@@ -128,7 +128,7 @@ async def test_beyond_the_log_the_lag_policy_applies(running: Running, codec: st
 
 
 async def test_half_a_frame_that_must_leave_the_log_closes_its_viewer(running: Running, codec: str) -> None:
-    room = {"log_seconds": 1.0, "lag_seconds": 1.0, "log_bytes": 4 << 20}
+    room = {"log_seconds": 1.0, "lag_seconds": 1.0, "log_bytes": 8 << 20, "batch_bytes": 2 << 20}
     async with (
         running(lively(edge=SMALL, room=room)) as node,
         open_viewer("raw", node.url, codec, receive_buffer=4096) as slow,
@@ -137,9 +137,11 @@ async def test_half_a_frame_that_must_leave_the_log_closes_its_viewer(running: R
         await slow.join(ROOM)
         await other.join(ROOM)
         session = slow.session
+        # All at once, so that they are one frame of which half is certainly stuck.
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(follow, other, MANY)
-            await flood(node, 1, MANY)
+            for number in range(MANY):
+                nursery.start_soon(node.comment, ROOM, text(number))
+        await other.until_offset(MANY)
         assert node.statistics().edge.laggards == 1
         head = MANY
         with trio.fail_after(PATIENCE):
