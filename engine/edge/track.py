@@ -73,6 +73,7 @@ class Track:
         self._cutoff = self._lagging = 0
         self._pass: list[tuple[int, list[Session]]] = []
         self._target = 0
+        self._snapshot: bytes | None = None
         self.renew(snapshot)
 
     def __len__(self) -> int:
@@ -123,6 +124,9 @@ class Track:
                     self._close(session)
         # Nobody who is live is behind the last pass, and a pass in progress needs its entries.
         log.trim(min(cutoff, self.passed))
+        if self._snapshot_number < log.start:
+            # For good: a backfill may give the number of what followed it to something else.
+            self._snapshot = None
         overdue = log.overdue(now)
         if overdue:
             for session in list(self.laggards):
@@ -137,12 +141,12 @@ class Track:
 
     def snapshot(self, now: float) -> tuple[bytes, int] | None:
         """A snapshot's frame and the cursor that continues it; None if a newer one is needed."""
-        log, number = self.log, self._snapshot_number
-        if number < log.start or number < log.epoch_start or self.appended - self._snapshot_bytes > _SNAPSHOT_SLACK:
+        log, frame, number = self.log, self._snapshot, self._snapshot_number
+        if frame is None or number < log.epoch_start or self.appended - self._snapshot_bytes > _SNAPSHOT_SLACK:
             return None
         if number < log.end and log[number].at < now - _SNAPSHOT_SECONDS:
             return None
-        return self._snapshot, number
+        return frame, number
 
     # -- viewers ------------------------------------------------------------------------------------------------------
 

@@ -358,6 +358,22 @@ def test_a_viewer_who_came_back_catches_up_with_the_backfill_though_its_socket_t
     assert not wire.armed
 
 
+def test_a_snapshot_whose_successor_left_the_log_is_never_taken_again() -> None:
+    """A backfill gives the successor's number to another entry."""
+    track = Track(HANDLE, MSGPACK, shared(5, 0), RoomSettings(log_bytes=300), FakeWire())
+    for first, last, padding in ((1, 2, 700), (3, 3, 0)):
+        track.append(first, last, batch_frames(5, first, last, padding, False), 0.0)
+        assert not track.begin()
+    track.append(4, 3, batch_frames(5, 4, 3, 0, False), 0.0)
+    assert track.log.floor == 3
+    assert track.snapshot(0.0) is None
+    track.prepend([(2, 2, {0: batch_frame(5, 2, 2, 0, 0)})], 0.0)
+    assert (track.log.floor, track.log.start) == (2, 0)
+    assert track.snapshot(0.0) is None
+    track.renew(shared(5, 3))
+    assert track.snapshot(0.0) is not None
+
+
 def test_who_missed_only_heartbeats_is_told_of_no_gap() -> None:
     wire = FakeWire()
     track = Track(HANDLE, MSGPACK, shared(5, 0), RoomSettings(lag_seconds=LAG_SECONDS), wire)
