@@ -73,8 +73,6 @@ class Close(IntEnum):
     LOG_FULL = 4002
     """A frame that this viewer had received by half had to leave the log."""
 
-    CAPACITY = 4200
-    """No place for another viewer."""
     FLOOD = 4201
     """The viewer kept sending far above its rate."""
     PRIVATE_FULL = 4202
@@ -84,8 +82,6 @@ class Close(IntEnum):
 
     BAD_MESSAGE = 4400
     """The viewer sent too many messages that do not decode."""
-    FORBIDDEN = 4403
-    """The viewer may not be here."""
 
     @property
     def resumable(self) -> bool:
