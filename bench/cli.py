@@ -20,6 +20,7 @@ from bench.body import BODY_BYTES_MIN
 from bench.engineproc import ENGINE, EngineError, read_config
 from bench.fleet import FleetError
 from bench.generator import raise_descriptor_limit
+from bench.micro import CASES, measure, to_json
 from bench.report import Record, Show
 from bench.stage import Load
 
@@ -41,6 +42,8 @@ class CodecName(StrEnum):
 
 
 ScenarioName = StrEnum("ScenarioName", {name: name for name in scenarios.SCENARIOS})  # type: ignore[misc]
+
+MicroName = StrEnum("MicroName", {name: name for name in CASES})  # type: ignore[misc]
 
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the whole record to this file.")]
 ConfigOption = Annotated[Path | None, typer.Option(help="TOML file with engine settings; they win over the scenario's.")]
@@ -129,7 +132,7 @@ def limit(
     """Compare the engine's fan-out with a bare loop of send() on the same sockets: CPU per frame."""
     import trio
 
-    from bench.limit import measure
+    from bench.limit import measure as measure_limit
     from engine.errors import RoomcastError
 
     show = Show(Console())
@@ -137,11 +140,34 @@ def limit(
     load = Load(scenario="limit", viewers=viewers, senders=1, body_bytes=100, processes=processes, seed=seed)
     try:
         sections = read_config(config) if config else {}
-        record = trio.run(measure, load, frame_bytes, rounds, sections, show)
+        record = trio.run(measure_limit, load, frame_bytes, rounds, sections, show)
     except (EngineError, FleetError, RoomcastError) as error:
         show.console.print(f"[bold red]{error}[/]", highlight=False)
         raise typer.Exit(1) from None
     conclude(record, show, json_file)
+
+
+@app.command()
+def micro(
+    names: Annotated[list[MicroName] | None, typer.Argument(metavar="[CASE]...", help="Cases; all if none is named.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds of each case.")] = 9,
+    json_file: JsonOption = None,
+    seed: SeedOption = 1,
+) -> None:
+    """Time single steps of the engine in a loop, without sockets: CPU per unit. For development."""
+    chosen = [name.value for name in names] if names else list(CASES)
+    show = Show(Console())
+    timings = []
+    with show.task("timing", len(chosen)) as progress:
+        for timing in measure(chosen, rounds, seed):
+            timings.append(timing)
+            progress(len(timings))
+    table = Table("case", "a unit is", "median, µs", "least, µs")
+    for timing in timings:
+        table.add_row(timing.name, timing.text, f"{timing.median_us:.3g}", f"{timing.least_us:.3g}")
+    show.console.print(table)
+    if json_file is not None:
+        json_file.write_text(to_json(timings), encoding="utf-8")
 
 
 def conclude(record: Record, show: Show, json_file: Path | None) -> None:
