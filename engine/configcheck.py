@@ -231,11 +231,11 @@ def _log_outlasts_lag(settings: Settings) -> Iterator[Fault]:
         yield Fault("room.log_seconds", settings.room.log_seconds, problem)
 
 
-@_rule("room.tick_min_seconds", "room.tick_max_seconds")
+@_rule("room.tick_grid_seconds", "room.tick_max_seconds")
 def _ticks_are_ordered(settings: Settings) -> Iterator[Fault]:
-    if settings.room.tick_min_seconds > settings.room.tick_max_seconds:
+    if settings.room.tick_grid_seconds > settings.room.tick_max_seconds:
         problem = f"must be at most {_said('room.tick_max_seconds', settings)}"
-        yield Fault("room.tick_min_seconds", settings.room.tick_min_seconds, problem)
+        yield Fault("room.tick_grid_seconds", settings.room.tick_grid_seconds, problem)
 
 
 @_rule("room.log_bytes", "room.batch_bytes")

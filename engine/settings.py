@@ -123,11 +123,11 @@ class RoomSettings:
         Le(0.95),
         doc("Share of a core that sending a room's frames may take. The tick grows with the room to keep it."),
     ] = 0.7
-    tick_min_seconds: Annotated[
+    tick_grid_seconds: Annotated[
         float,
         Ge(0),
         Le(1),
-        doc("Shortest time from a first event to its batch, and the grid on which ticks and steady input share wake-ups."),
+        doc("Ticks are rounded up to its multiples, and steady input is read at them: rooms and viewers share wake-ups."),
     ] = 0.02
     tick_max_seconds: Annotated[
         float, Gt(0), Le(10), doc("Longest time from a first event to its batch, however large the room.")

@@ -201,7 +201,7 @@ BROKEN_RULES: list[tuple[dict[str, Any], str, str]] = [
         "edge.proxy_protocol",
         "needs edge.trusted_proxies, the networks whose PROXY headers are believed",
     ),
-    ({"room.tick_max_seconds": 0.005}, "room.tick_min_seconds", "must be at most room.tick_max_seconds (0.005)"),
+    ({"room.tick_max_seconds": 0.005}, "room.tick_grid_seconds", "must be at most room.tick_max_seconds (0.005)"),
     (
         {"room.log_bytes": 65536},
         "room.log_bytes",
@@ -227,7 +227,7 @@ def test_settings_that_do_not_go_together_are_named(values: dict[str, Any], path
     [
         {"edge.dead_peer_seconds": 20.5},
         {"edge.dead_peer_seconds": 300.0, "room.lag_seconds": 120.0},
-        {"room.tick_min_seconds": 1.0},
+        {"room.tick_grid_seconds": 1.0},
         {"room.log_bytes": 1 << 20},
         {"edge.host": "::1"},
         {"edge.host": "localhost"},

@@ -76,7 +76,7 @@ class Connections:
         self._deadlines: Deadlines[int] = Deadlines(_GRID_SECONDS)
         self._bell = Bell()
         self._gone = trio.Event()
-        self.poller = Poller(self._readable, self._writable, turn_over, settings.room.tick_min_seconds)
+        self.poller = Poller(self._readable, self._writable, turn_over, settings.room.tick_grid_seconds)
         self._warned = False
         self.handshakes = self.stalls = 0
         self.refused: dict[int, int] = {}

@@ -90,7 +90,7 @@ class Hub:
         self._dirty: set[HubRoom] = set()
         self._publisher = Bell()
         # On a common grid many small rooms share a wake-up instead of having one each.
-        self._deadlines: Deadlines[HubRoom] = Deadlines(settings.room.tick_min_seconds)
+        self._deadlines: Deadlines[HubRoom] = Deadlines(settings.room.tick_grid_seconds)
         self._ticker = Bell()
         self._room_rate = (
             Rate(settings.limits.room_events_per_second, max(1, math.ceil(settings.limits.room_events_per_second)))

@@ -8,11 +8,16 @@ huge one gathers; a burst of a hundred speakers becomes one frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from engine.brokers.base import Events
 from engine.settings import RoomSettings
 
 __all__ = ["Batcher", "Collected", "tick_seconds"]
+
+
+_PROMPT_SECONDS: Final = 1e-3
+"""The tick of a small room: what arrives right on the grid is still given until its next step to gather."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +34,10 @@ class Collected:
 
 
 def tick_seconds(viewers: int, seconds_per_frame: float, settings: RoomSettings) -> float:
-    """Time from a first event to its batch for a room of ``viewers``, whose frames cost ``seconds_per_frame`` each."""
+    """Time from a first event to its batch for a room of ``viewers``, whose frames cost ``seconds_per_frame`` each. Whoever
+    keeps the deadlines rounds it up to the grid."""
     wanted = viewers * seconds_per_frame / settings.fanout_share
-    return min(max(wanted, settings.tick_min_seconds), settings.tick_max_seconds)
+    return min(max(wanted, _PROMPT_SECONDS), settings.tick_max_seconds)
 
 
 class Batcher:

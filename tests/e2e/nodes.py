@@ -12,7 +12,7 @@ __all__ = ["lively"]
 _LIVELY = Settings(
     node=NodeSettings(shutdown_seconds=2.0, return_window_seconds=0.0),
     edge=EdgeSettings(port=0),
-    room=RoomSettings(counters_seconds=0.05, tick_min_seconds=0.002),
+    room=RoomSettings(counters_seconds=0.05, tick_grid_seconds=0.002),
     limits=LimitSettings(
         comments_per_second=10_000.0,
         comments_burst=10_000,

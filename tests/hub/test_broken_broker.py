@@ -20,7 +20,7 @@ from .harness import FakeEdge, Harness, ScriptedBroker, batches, comment, decode
 
 ROOM = "大厅"
 HANDLE = handle_of(ROOM)
-SETTINGS = RoomSettings(tick_min_seconds=0.125, tick_max_seconds=1.0, heartbeat_seconds=300.0, counters_seconds=60.0)
+SETTINGS = RoomSettings(tick_grid_seconds=0.125, tick_max_seconds=1.0, heartbeat_seconds=300.0, counters_seconds=60.0)
 
 
 @asynccontextmanager

@@ -113,15 +113,15 @@ def test_a_hole_is_skipped_only_while_nothing_waits() -> None:
 
 @given(st.integers(0, 1_000_000), st.floats(0, 1e-3))
 def test_the_tick_is_what_the_fanout_takes_over_its_share_within_the_bounds(viewers: int, seconds: float) -> None:
-    settings = RoomSettings(fanout_share=0.5, tick_min_seconds=0.01, tick_max_seconds=1.0)
+    settings = RoomSettings(fanout_share=0.5, tick_grid_seconds=0.01, tick_max_seconds=1.0)
     tick = tick_seconds(viewers, seconds, settings)
-    assert 0.01 <= tick <= 1.0
-    if 0.01 < tick < 1.0:
+    assert 0.001 <= tick <= 1.0
+    if 0.001 < tick < 1.0:
         assert tick * 0.5 == pytest.approx(viewers * seconds)
 
 
 def test_the_tick_of_known_rooms() -> None:
-    settings = RoomSettings(fanout_share=0.5, tick_min_seconds=0.01, tick_max_seconds=1.0)
-    assert tick_seconds(0, 1e-5, settings) == 0.01
+    settings = RoomSettings(fanout_share=0.5, tick_grid_seconds=0.01, tick_max_seconds=1.0)
+    assert tick_seconds(0, 1e-5, settings) == 0.001
     assert tick_seconds(10_000, 1e-5, settings) == pytest.approx(0.2)
     assert tick_seconds(200_000, 1e-5, settings) == 1.0
