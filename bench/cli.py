@@ -41,9 +41,9 @@ class CodecName(StrEnum):
     JSON = "json"
 
 
-ScenarioName = StrEnum("ScenarioName", {name: name for name in scenarios.SCENARIOS})  # type: ignore[misc]
+ScenarioName = StrEnum("ScenarioName", {name: name for name in scenarios.SCENARIOS})  # type: ignore[misc]  # made from a table
 
-MicroName = StrEnum("MicroName", {name: name for name in CASES})  # type: ignore[misc]
+MicroName = StrEnum("MicroName", {name: name for name in CASES})  # type: ignore[misc]  # made from a table
 
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the whole record to this file.")]
 ConfigOption = Annotated[Path | None, typer.Option(help="TOML file with engine settings; they win over the scenario's.")]

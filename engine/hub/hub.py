@@ -220,7 +220,7 @@ class Hub:
                     RefuseRoom(message.room, message.opening, Code.ROOM_FULL, "no more rooms on this node (room.rooms_max)")
                 )
                 return
-            room = self._rooms[message.room] = HubRoom(message.room, self._settings.room, self._settings.limits)
+            room = self._rooms[message.room] = HubRoom(message.room, self._settings.room)
             self._upstream.opened(room)
         port.openings[room.name] = message.opening
         port.wants[room.name] = tuple(message.variants)

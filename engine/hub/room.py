@@ -18,7 +18,7 @@ from engine.room.batcher import Batcher, Collected, tick_seconds
 from engine.room.encoder import PLAIN_VARIANTS, encode_batch, plain
 from engine.room.sequencer import Sequencer
 from engine.room.state import RoomState
-from engine.settings import LimitSettings, RoomSettings
+from engine.settings import RoomSettings
 
 __all__ = ["HubRoom", "Phase"]
 
@@ -53,7 +53,6 @@ class HubRoom:
         "_batcher",
         "_framed_at",
         "_likes_of",
-        "_limits",
         "_sequencer",
         "_settings",
         "_variants",
@@ -67,10 +66,9 @@ class HubRoom:
         "wake",
     )
 
-    def __init__(self, name: str, settings: RoomSettings, limits: LimitSettings) -> None:
+    def __init__(self, name: str, settings: RoomSettings) -> None:
         self.name = name
         self._settings = settings
-        self._limits = limits
         self.state = RoomState(name)
         self.ports: dict[Port, int] = {}
         self._likes_of: dict[Port, int] = {}

@@ -43,7 +43,7 @@ class Table:
         self.pipes = [Pipe() for _ in range(viewers)]
         self.viewers = [Viewer(self.swarm, index, 0) for index in range(viewers)]
         for viewer, pipe in zip(self.viewers, self.pipes, strict=True):
-            viewer.connection_made(pipe)  # type: ignore[arg-type]
+            viewer.connection_made(pipe)  # type: ignore[arg-type]  # a fake transport
             viewer.data_received(self.upgrade(viewer) + self.joined(False) + self.snapshot(0))
 
     @staticmethod
@@ -136,7 +136,7 @@ def test_overlap_after_a_resume_is_counted_apart_and_only_once() -> None:
     viewer.data_received(table.batch(1, 2))
     viewer.swarm.may_gap = frozenset({0})
     viewer.connection_lost(None)
-    viewer.connection_made(table.pipes[0])  # type: ignore[arg-type]
+    viewer.connection_made(table.pipes[0])  # type: ignore[arg-type]  # a fake transport
     viewer.data_received(table.upgrade(viewer) + table.joined(True))
     assert viewer.state is ViewerState.RESUMING
     table.bodies = table.swarm.bodies

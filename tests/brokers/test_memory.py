@@ -79,7 +79,7 @@ def finished(step: Coroutine[Any, Any, T]) -> T:
     try:
         step.send(None)
     except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
+        return stop.value  # type: ignore[no-any-return]  # typed by the coroutine
     raise AssertionError("it waited")
 
 
