@@ -83,6 +83,8 @@ async def _serve(settings: Any, as_json: bool) -> None:
                 if not as_json:
                     print("stopping: telling viewers to come back elsewhere (again to hurry)", flush=True)
                 nursery.start_soon(_hurry, signals, node)
+            if as_json:
+                _line({"event": "stopped", "statistics": dataclasses.asdict(node.statistics())})
             nursery.cancel_scope.cancel()
 
 

@@ -54,6 +54,8 @@ class Connections:
     :ivar handshakes: completed so far.
     :ivar refused: HTTP refusals by status.
     :ivar closed: closes by code.
+    :ivar orderly: connections that ended with a close frame in both directions; ``orderly_bytes`` is all that was written to
+        them, handshakes included.
     :ivar stalls: how often a private or shared frame did not fit a socket.
     """
 
@@ -78,7 +80,7 @@ class Connections:
         self._gone = trio.Event()
         self.poller = Poller(self._readable, self._writable, turn_over, settings.room.tick_grid_seconds)
         self._warned = False
-        self.handshakes = self.stalls = 0
+        self.handshakes = self.stalls = self.orderly = self.orderly_bytes = 0
         self.refused: dict[int, int] = {}
         self.closed: dict[int, int] = {}
 
@@ -227,7 +229,10 @@ class Connections:
             events, fault = list(error.events), error
         if session.stage is Stage.CLOSING:
             # Everything but the answer to our close frame is ignored (RFC 6455 section 5.5.1).
-            if fault is not None or any(type(event) is ws.Closed for event in events):
+            answered = any(type(event) is ws.Closed for event in events)
+            if answered and session.private is None:
+                self._count_orderly(session)
+            if answered or fault is not None:
                 self.drop(session)
             return
         try:
@@ -260,8 +265,9 @@ class Connections:
         """The peer closes: echo its code (RFC 6455 section 5.5.1) and end."""
         self._count_close(event.code)
         if not session.blocked:
-            with suppress(OSError):
-                session.send(ws.close_frame(event.code))
+            with suppress(OSError, Overflow):
+                if session.push(ws.close_frame(event.code), self._settings.private_bytes):
+                    self._count_orderly(session)
         self.drop(session)
 
     def _writable(self, fd: int) -> None:
@@ -351,6 +357,11 @@ class Connections:
 
     def _count_close(self, code: int) -> None:
         self.closed[code] = self.closed.get(code, 0) + 1
+
+    def _count_orderly(self, session: Session) -> None:
+        """Both close frames were exchanged: the peer has every byte."""
+        self.orderly += 1
+        self.orderly_bytes += session.written
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,8 @@ class EdgeStatistics:
     :ivar lag_policies: how often the lag policy was applied.
     :ivar refused: handshakes refused, by HTTP status.
     :ivar closed: WebSocket closes, by code.
+    :ivar orderly: connections that ended with a close frame in both directions, so that their peers have every byte;
+        ``orderly_bytes`` were written to them.
     :ivar fanout_seconds: that passes took, waits between slices included.
     """
 
@@ -63,6 +65,8 @@ class EdgeStatistics:
     lag_policies: int
     refused: dict[int, int]
     closed: dict[int, int]
+    orderly: int
+    orderly_bytes: int
 
 
 def raise_descriptor_limit() -> int:
@@ -204,6 +208,8 @@ class Edge:
             lag_policies=sum(track.overtaken for track in tracks),
             refused=dict(connections.refused),
             closed=dict(connections.closed),
+            orderly=connections.orderly,
+            orderly_bytes=connections.orderly_bytes,
         )
 
     def sockets(self, room: str) -> list[socket.socket]:

@@ -55,6 +55,7 @@ class Session:
     :ivar returned: the log's end when the viewer came in; what is older it may catch up with at leisure.
     :ivar entry: the entry that is half-sent, None at a frame boundary; ``sent`` are its bytes that left.
     :ivar private: private frames that wait, the first possibly half-sent.
+    :ivar written: bytes that the socket has taken, handshake included.
     :ivar faults: messages that did not decode; before the upgrade 1 if its address has too many connections.
     :ivar message_rate: states of `engine.access.Rate`, as are ``comment_rate`` and ``like_rate``.
     """
@@ -86,6 +87,7 @@ class Session:
         "track",
         "variant",
         "viewer",
+        "written",
     )
 
     def __init__(self, sock: socket.socket, fd: int, viewer: int, deadline: float) -> None:
@@ -105,6 +107,7 @@ class Session:
         self.cursor = self.returned = 0
         self.entry: Entry | None = None
         self.sent = 0
+        self.written = 0
         self.private: bytes | None = None
         self.secret = ""
         self.author: Author | None = None
@@ -133,6 +136,7 @@ class Session:
                 count = self.send(data)
             except BlockingIOError:
                 count = 0
+            self.written += count
             if count == len(data):
                 return True
             waiting = data[count:]
@@ -149,6 +153,7 @@ class Session:
             count = self.send(self.private)
         except BlockingIOError:
             return False
+        self.written += count
         if count < len(self.private):
             self.private = self.private[count:]
             return False

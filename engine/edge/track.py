@@ -245,6 +245,7 @@ class Track:
             except OSError:
                 self._wire.drop(session)
                 continue
+            session.written += count
             if count == size:
                 session.cursor = target
             else:
@@ -286,6 +287,7 @@ class Track:
                     size += len(data)
                     number += 1
                 count = session.sock.sendmsg(gathered)
+                session.written += count
                 self._advance(session, count)
                 if count < size:
                     self.hold(session)
@@ -305,7 +307,9 @@ class Track:
         if entry is None:
             return True
         data = _bytes_of(entry, session.variant)
-        session.sent += session.send(memoryview(data)[session.sent :])
+        count = session.send(memoryview(data)[session.sent :])
+        session.sent += count
+        session.written += count
         if session.sent < len(data):
             return False
         session.entry = None
