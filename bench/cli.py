@@ -15,13 +15,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import scenarios
-from bench.body import BODY_BYTES_MIN
+from bench import play as scenarios
 from bench.engineproc import ENGINE, EngineError, read_config
 from bench.fleet import FleetError
-from bench.generator import raise_descriptor_limit
+from bench.generator.body import BODY_BYTES_MIN
+from bench.generator.process import raise_descriptor_limit
 from bench.micro import CASES, measure, to_json
-from bench.report import Record, Show
+from bench.report.record import Record, Show
 from bench.stage import Load
 
 __all__ = ["app", "main"]

@@ -18,8 +18,8 @@ from dataclasses import asdict, replace
 from itertools import pairwise
 from typing import Any
 
-from bench.generator import Share
-from bench.sender import Plan
+from bench.generator.process import Share
+from bench.generator.sender import Plan
 
 __all__ = ["Fleet", "FleetError", "Heads", "split"]
 
@@ -58,7 +58,9 @@ class Fleet:
         self._buffers: list[bytes] = []
         self._asked = 0
         for part in self.ranges:
-            process = subprocess.Popen([sys.executable, "-m", "bench.generator"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "bench.generator.process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
             self._processes.append(process)
             self._buffers.append(b"")
             self._tell(process, asdict(replace(share, first=part.start, stop=part.stop)))

@@ -22,15 +22,15 @@ from statistics import median
 import msgpack
 import trio
 
-from bench.body import Bodies, Claim
 from bench.engineproc import Sections, merge, rss_bytes
 from bench.fleet import Fleet
-from bench.generator import Share, room_name
-from bench.report import Record, Show, environment
-from bench.scenarios import OPEN_LIMITS
+from bench.generator.body import Bodies, Claim
+from bench.generator.process import Share, room_name
+from bench.generator.verify import Tally
+from bench.generator.wire import BINARY, server_frame
+from bench.play import OPEN_LIMITS
+from bench.report.record import Record, Show, environment
 from bench.stage import PROCESS_VIEWERS, Load
-from bench.verify import Tally
-from bench.wire import BINARY, server_frame
 from engine import open_node
 from engine.config import load as load_settings
 from engine.node import Node

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.body import BODY_BYTES_MIN
 from bench.engineproc import EngineProcess, Sample, Sections, wait_ns
 from bench.fleet import Fleet, FleetError
-from bench.generator import Share
+from bench.generator.body import BODY_BYTES_MIN
+from bench.generator.process import Share
+from bench.generator.sender import Plan, sender_indexes
+from bench.generator.verify import Fault, Tally
 from bench.histogram import Histogram
-from bench.report import BUSY_MAX, Record, Show, environment
-from bench.sender import Plan, sender_indexes
-from bench.verify import Fault, Tally
+from bench.report.record import BUSY_MAX, Record, Show, environment
 
 __all__ = ["Load", "Phase", "Stage"]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgpack
 
-from bench.wire import BINARY, CLOSE, TEXT, accept_of, server_frame
+from bench.generator.wire import BINARY, CLOSE, TEXT, accept_of, server_frame
 from engine.schema import handle_of
 
 FAULTS = (

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from bench.cli import app
 from bench.engineproc import EngineError, merge, read_config, to_toml
 from bench.fleet import split
-from bench.sender import sender_indexes
+from bench.generator.sender import sender_indexes
 
 FAKE = Path(__file__).with_name("fake_server.py")
 ROOT = FAKE.parents[2]

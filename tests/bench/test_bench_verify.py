@@ -9,13 +9,13 @@ from typing import Any
 import msgpack
 import pytest
 
-from bench.body import BODY_BYTES_MIN, Bodies, Claim
+from bench.generator.body import BODY_BYTES_MIN, Bodies, Claim
+from bench.generator.receiver import JOIN_REF, Viewer, ViewerState
+from bench.generator.swarm import Swarm
+from bench.generator.verify import Tally
+from bench.generator.wire import BINARY, accept_of, server_frame
 from bench.histogram import Histogram
 from bench.limit import limit_frame
-from bench.receiver import JOIN_REF, Viewer, ViewerState
-from bench.swarm import Swarm
-from bench.verify import Tally
-from bench.wire import BINARY, accept_of, server_frame
 
 HANDLE = 77
 

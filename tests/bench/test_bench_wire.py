@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameDecoder, Opcode
 
-from bench import wire
+from bench.generator import wire
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 

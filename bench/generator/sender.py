@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from time import monotonic_ns
 from typing import Any
 
-from bench.body import Claim
+from bench.generator.body import Claim
+from bench.generator.receiver import Viewer, ViewerState
+from bench.generator.swarm import Swarm
 from bench.histogram import Histogram
-from bench.receiver import Viewer, ViewerState
-from bench.swarm import Swarm
 
 __all__ = ["Plan", "Desk", "sender_indexes"]
 

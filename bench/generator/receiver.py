@@ -1,6 +1,6 @@
 """One viewer's connection: an asyncio protocol of a few hundred bytes that checks every offset it gets.
 
-Owns a viewer's position and its handling of server messages; what all viewers of a process share is `bench.swarm`'s.
+Owns a viewer's position and its handling of server messages; what all viewers of a process share is `bench.generator.swarm`'s.
 Must not know scenarios or how a process is controlled.
 
 Nearly every read is exactly one batch frame that another viewer of this process has had before. `data_received` finds
@@ -17,9 +17,9 @@ from enum import IntEnum
 from time import monotonic_ns
 from typing import Any, cast
 
-from bench.swarm import Swarm
-from bench.verify import SLOT_SHIFT, Frame, Log, overlap_of
-from bench.wire import (
+from bench.generator.swarm import Swarm
+from bench.generator.verify import SLOT_SHIFT, Frame, Log, overlap_of
+from bench.generator.wire import (
     CLOSE,
     PING,
     PONG,

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from bench.body import Bodies
-from bench.verify import Fault, Faults, Frame, Log, Tally, fold
-from bench.wire import BINARY, TEXT, Header, WireError, client_frame, inflate
+from bench.generator.body import Bodies
+from bench.generator.verify import Fault, Faults, Frame, Log, Tally, fold
+from bench.generator.wire import BINARY, TEXT, Header, WireError, client_frame, inflate
 
 if TYPE_CHECKING:
-    from bench.receiver import Viewer
+    from bench.generator.receiver import Viewer
 
 __all__ = ["Swarm"]
 

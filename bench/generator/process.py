@@ -24,12 +24,12 @@ from typing import Any
 
 import uvloop
 
-from bench.body import Bodies
+from bench.generator.body import Bodies
+from bench.generator.receiver import Viewer, ViewerState
+from bench.generator.sender import Desk, Plan
+from bench.generator.swarm import Swarm
+from bench.generator.verify import Fault
 from bench.histogram import Histogram
-from bench.receiver import Viewer, ViewerState
-from bench.sender import Desk, Plan
-from bench.swarm import Swarm
-from bench.verify import Fault
 
 __all__ = ["Generator", "Share", "raise_descriptor_limit", "room_name"]
 
@@ -312,7 +312,7 @@ def _write_all(data: bytes) -> None:
 
 
 def main() -> None:
-    """Entry of ``python -m bench.generator``."""
+    """Entry of ``python -m bench.generator.process``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise_descriptor_limit()
     gc.disable()

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from zlib import crc32
 
-from bench.body import Bodies
+from bench.generator.body import Bodies
 from bench.histogram import Histogram
 
 __all__ = ["Fault", "Faults", "Frame", "Log", "SLOT_SHIFT", "Tally"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.engineproc import Sections, merge
 from bench.fleet import FleetError
-from bench.report import Record, Show
+from bench.report.record import Record, Show
 from bench.stage import Load, Phase, Stage
 
 __all__ = ["SCENARIOS", "Scenario", "run"]

@@ -1,0 +1,1 @@
+"""The outcome of a run: the record and the ways to show it."""
