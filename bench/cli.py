@@ -1,11 +1,14 @@
-"""``roomcast-bench``: command line → load → scenario → report.
+"""``roomcast-bench``: command line → scenario → record.
 
-Owns the options, their help and the exit status: 0 verified, 1 verification failed or the run broke, 130 interrupted.
+Owns the options, their help and the exit status: 0 verified, 1 verification failed or the run broke, 2 a wrong option,
+130 interrupted.
 """
 
 from __future__ import annotations
 
+import inspect
 import shlex
+import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -15,14 +18,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import play as scenarios
 from bench.engineproc import ENGINE, EngineError, read_config
 from bench.fleet import FleetError
-from bench.generator.body import BODY_BYTES_MIN
 from bench.generator.process import raise_descriptor_limit
+from bench.load import Load, LoadError, changed, load_fields
 from bench.micro import CASES, measure, to_json
-from bench.report.record import Record, Show
-from bench.stage import Load
+from bench.play import play
+from bench.report.record import Record, RecordError
+from bench.report.show import Show
+from bench.scenario import read_scenario, shipped
 
 __all__ = ["app", "main"]
 
@@ -31,21 +35,14 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class CodecName(StrEnum):
-    """Subprotocols by the name of their encoding."""
-
-    MSGPACK = "msgpack"
-    JSON = "json"
-
-
-ScenarioName = StrEnum("ScenarioName", {name: name for name in scenarios.SCENARIOS})  # type: ignore[misc]  # made from a table
 
 MicroName = StrEnum("MicroName", {name: name for name in CASES})  # type: ignore[misc]  # made from a table
 
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the whole record to this file.")]
+HtmlOption = Annotated[Path | None, typer.Option("--html", help="Write a report for people to this file: one page.")]
 ConfigOption = Annotated[Path | None, typer.Option(help="TOML file with engine settings; they win over the scenario's.")]
 SeedOption = Annotated[int, typer.Option(help="Of message texts and room names; the same seed repeats a run.")]
 ProcessesOption = Annotated[int, typer.Option(min=0, max=200, help="Generator processes; 0: one per 18,000 viewers.")]
@@ -53,70 +50,65 @@ ProcessesOption = Annotated[int, typer.Option(min=0, max=200, help="Generator pr
 
 @app.command("list")
 def list_scenarios() -> None:
-    """List the scenarios and their defaults."""
-    table = Table("scenario", "measures", "viewers", "rooms", "senders")
-    for name, scenario in scenarios.SCENARIOS.items():
+    """List the scenarios that come with this, and what each measures."""
+    table = Table("scenario", "measures", "rooms", "viewers each", "speech")
+    for name in shipped():
+        scenario = read_scenario(name)
         load = scenario.load
-        table.add_row(name, scenario.text, f"{load.viewers:,}", f"{load.rooms:,}", f"{load.senders:,}")
+        table.add_row(name, scenario.text, f"{load.rooms:,}", f"{load.viewers:,}", load.speech)
     Console().print(table)
 
 
-@app.command()
 def run(
-    scenario: Annotated[ScenarioName, typer.Argument(help="One of those that `roomcast-bench list` shows.")],
-    viewers: Annotated[int | None, typer.Option(min=1, help="Viewers in each room.")] = None,
-    rooms: Annotated[int | None, typer.Option(min=1, help="Rooms.")] = None,
-    senders: Annotated[int | None, typer.Option(min=1, help="Viewers of each room who speak.")] = None,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="Comments a second in each room.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="Length of the measured phase.")] = None,
-    messages: Annotated[int | None, typer.Option(min=1, help="Messages in all (burst, ingest).")] = None,
-    body_bytes: Annotated[int | None, typer.Option(min=BODY_BYTES_MIN, max=16_000, help="Length of a comment.")] = None,
-    processes: ProcessesOption = 0,
-    codec: Annotated[CodecName, typer.Option(help="Encoding of the messages.")] = CodecName.MSGPACK,
-    compression: Annotated[bool, typer.Option(help="Negotiate permessage-deflate.")] = False,
-    in_flight: Annotated[int, typer.Option(min=1, max=4096, help="Handshakes at once, per process.")] = 128,
-    window: Annotated[int, typer.Option(min=1, max=10_000, help="Unanswered comments of a publisher (ingest).")] = 64,
-    likes: Annotated[bool, typer.Option("--likes", help="Send likes instead of comments (ingest).")] = False,
-    slow_share: Annotated[float | None, typer.Option(min=0, max=0.9, help="Viewers who stop reading (slow).")] = None,
-    stall_seconds: Annotated[float, typer.Option(min=0.1, help="No progress for so long ends a wait.")] = 20.0,
+    scenario: Annotated[str, typer.Argument(metavar="NAME|FILE", help="As `roomcast-bench list` shows, or a TOML file.")],
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Run it so often; figures are medians.")] = 1,
     config: ConfigOption = None,
     json_file: JsonOption = None,
-    seed: SeedOption = 1,
+    html_file: HtmlOption = None,
     engine: Annotated[str, typer.Option(help="Command that starts the engine.", show_default="python -m engine serve")] = "",
+    **fields: Any,
 ) -> None:
-    """Run one scenario. Exits with 1 if a delivery is lost, doubled, out of order or altered."""
-    given: dict[str, Any] = {
-        "viewers": viewers,
-        "rooms": rooms,
-        "senders": senders,
-        "rate": rate,
-        "seconds": seconds,
-        "messages": messages,
-        "body_bytes": body_bytes,
-        "slow_share": slow_share,
-    }
-    load = replace(
-        scenarios.SCENARIOS[scenario.value].load,
-        processes=processes,
-        codec=codec.value,
-        compression=compression,
-        in_flight=in_flight,
-        window=window,
-        likes=likes,
-        stall_seconds=stall_seconds,
-        seed=seed,
-        **{name: value for name, value in given.items() if value is not None},
-    )
-    load = replace(load, senders=min(load.senders, load.viewers))
+    """Run a scenario. Exits with 1 if a delivery is lost, doubled, out of order or altered.
+
+    The options from --rooms on are the scenario's fields; what is not given is as its file says.
+    """
     show = Show(Console())
+    given = {name: _parsed(name, value) for name, value in fields.items() if value is not None}
+    chosen = read_scenario(scenario)
+    chosen = replace(chosen, load=changed(chosen.load, given, strict=False, where="--"))
     raise_descriptor_limit()
-    command = tuple(shlex.split(engine)) or ENGINE
-    try:
-        record = scenarios.run(load, read_config(config) if config else {}, command, show)
-    except EngineError as error:
-        show.console.print(f"[bold red]{error}[/]", highlight=False)
-        raise typer.Exit(1) from None
-    conclude(record, show, json_file)
+    record = play(chosen, read_config(config) if config else {}, tuple(shlex.split(engine)) or ENGINE, show, rounds)
+    conclude(record, show, json_file, html_file)
+
+
+def _parsed(name: str, value: Any) -> Any:
+    """``comment=0.7,like=0.3`` as a table; everything else as it is."""
+    if load_fields()[name].kind is not dict:
+        return value
+    pairs = [part.partition("=") for part in value.split(",")]
+    return {key.strip(): share.strip() or "1" for key, _, share in pairs}
+
+
+def _with_fields(command: Any) -> Any:
+    """Give a command an option for each field of a load; None stands for what the scenario says."""
+    parameters = [
+        each for each in inspect.signature(command, eval_str=True).parameters.values() if each.kind is not each.VAR_KEYWORD
+    ]
+    for field in load_fields().values():
+        text = f"{field.text} [{'|'.join(field.choices)}]" if field.choices else field.text
+        metavar = {int: "N", float: "X", dict: "KIND=SHARE,…"}.get(field.kind, "WORD")
+        flag = f"--{field.name.replace('_', '-')}"
+        if field.kind is bool:
+            hint: Any = Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", help=text, show_default=False)]
+        else:
+            hint = Annotated[str | None, typer.Option(flag, metavar=metavar, help=text, show_default=False)]
+        parameters.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint))
+    command.__signature__ = inspect.Signature(parameters)
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
+
+
+app.command()(_with_fields(run))
 
 
 @app.command()
@@ -127,24 +119,19 @@ def limit(
     processes: ProcessesOption = 0,
     config: ConfigOption = None,
     json_file: JsonOption = None,
+    html_file: HtmlOption = None,
     seed: SeedOption = 1,
 ) -> None:
     """Compare the engine's fan-out with a bare loop of send() on the same sockets: CPU per frame."""
     import trio
 
     from bench.limit import measure as measure_limit
-    from engine.errors import RoomcastError
 
     show = Show(Console())
     raise_descriptor_limit()
-    load = Load(scenario="limit", viewers=viewers, senders=1, body_bytes=100, processes=processes, seed=seed)
-    try:
-        sections = read_config(config) if config else {}
-        record = trio.run(measure_limit, load, frame_bytes, rounds, sections, show)
-    except (EngineError, FleetError, RoomcastError) as error:
-        show.console.print(f"[bold red]{error}[/]", highlight=False)
-        raise typer.Exit(1) from None
-    conclude(record, show, json_file)
+    load = Load(viewers=viewers, senders=1, body_bytes=100, processes=processes, seed=seed)
+    record = trio.run(measure_limit, load, frame_bytes, rounds, read_config(config) if config else {}, show)
+    conclude(record, show, json_file, html_file)
 
 
 @app.command()
@@ -170,7 +157,7 @@ def micro(
         json_file.write_text(to_json(timings), encoding="utf-8")
 
 
-def conclude(record: Record, show: Show, json_file: Path | None) -> None:
+def conclude(record: Record, show: Show, json_file: Path | None, html_file: Path | None) -> None:
     """Show and write a record and turn it into an exit status."""
     show.table(record)
     if json_file is not None:
@@ -182,8 +169,17 @@ def conclude(record: Record, show: Show, json_file: Path | None) -> None:
 
 
 def main() -> None:
-    """Entry of the console script."""
-    app()
+    """Entry of the console script. Errors that we raise on purpose are told in plain words."""
+    from engine.errors import RoomcastError
+
+    try:
+        app()
+    except LoadError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except (EngineError, FleetError, RoomcastError, RecordError) as error:
+        print(f"roomcast-bench: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

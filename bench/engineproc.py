@@ -15,11 +15,13 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "ENGINE",
     "EngineError",
     "EngineProcess",
     "Sample",
@@ -44,17 +46,37 @@ class EngineError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The engine at one moment.
+    """The engine at one moment, all its processes together.
 
-    :ivar cpu_ns: CPU time of all its threads, user and system.
-    :ivar wait_ns: time its main thread was ready but waited for a core.
-    :ivar rss_bytes: resident memory.
+    :ivar cpu_ns: CPU time, user and system.
+    :ivar wait_ns: time main threads were ready but waited for a core.
+    :ivar rss_bytes: memory: resident of one process, proportional (PSS) of several, lest shared pages count repeatedly.
+    :ivar cpu_by_role: CPU time by what a process is there for, where the engine tells it.
     """
 
     at_ns: int
     cpu_ns: int
     wait_ns: int
     rss_bytes: int
+    cpu_by_role: dict[str, int] = field(default_factory=dict)
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    found = [pid]
+    for parent in found:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found += map(int, children.read_text().split())
+    return found
+
+
+def pss_bytes(pid: int) -> int:
+    """Proportional memory of a process: a page that several share counts in parts."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def cpu_ns(pid: int) -> int:
@@ -120,6 +142,9 @@ class EngineProcess:
             raise
         self.pid: int = listening.get("pid", self._process.pid)
         self.viewers_max: int = listening.get("viewers_max", 0)
+        self._roles: dict[int, str] = {process["pid"]: process["role"] for process in listening.get("processes", ())}
+        self.statistics: dict[str, Any] | None = None
+        """What the engine said about itself when it stopped; None if it said nothing."""
 
     def _first_line(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -148,7 +173,7 @@ class EngineProcess:
         self.stop()
 
     def stop(self) -> int:
-        """SIGTERM, and SIGKILL when that does not end it within 30 s; returns the exit status."""
+        """SIGTERM, and SIGKILL when that does not end it within 30 s; returns the exit status. Reads its last words."""
         self._process.terminate()
         try:
             self._process.wait(STOP_SECONDS)
@@ -156,26 +181,45 @@ class EngineProcess:
             self._process.kill()
         status = self._process.wait()
         assert self._process.stdout is not None
-        self._process.stdout.close()
+        if not self._process.stdout.closed:
+            for line in self._process.stdout.read().splitlines():
+                with suppress(ValueError, AttributeError):
+                    self.statistics = json.loads(line).get("statistics", self.statistics)
+            self._process.stdout.close()
         self._directory.cleanup()
         return status
 
-    def sample(self) -> Sample:
-        """CPU and memory now. Raises `EngineError` when the process is gone."""
+    def sample(self, *, memory: bool = True) -> Sample:
+        """CPU and memory now. Raises `EngineError` when the process is gone.
+
+        :param memory: whether to look at memory too, which costs more the more there is.
+        """
         if (status := self._process.poll()) is not None:
             raise EngineError(f"the engine ended by itself with status {status}")
-        return Sample(time.monotonic_ns(), cpu_ns(self.pid), wait_ns(self.pid), rss_bytes(self.pid))
+        pids = family(self.pid)
+        held = rss_bytes if len(pids) == 1 else pss_bytes
+        cpu = wait = rss = 0
+        roles: dict[str, int] = {}
+        for pid in pids:
+            with suppress(OSError):  # it may have ended meanwhile
+                spent = cpu_ns(pid)
+                cpu += spent
+                wait += wait_ns(pid)
+                rss += held(pid) if memory else 0
+                if pid in self._roles:
+                    roles[self._roles[pid]] = roles.get(self._roles[pid], 0) + spent
+        return Sample(time.monotonic_ns(), cpu, wait, rss, roles)
 
     def quiet(self) -> Sample:
         """Wait until a tenth of a second costs the engine less than a tenth of it (at most 5 s), then `sample`."""
-        before = self.sample()
+        before = self.sample(memory=False)
         for _ in range(50):
             time.sleep(SETTLE_SECONDS)
-            now = self.sample()
+            now = self.sample(memory=False)
             if now.cpu_ns - before.cpu_ns < SETTLE_SECONDS * 1e8:
-                return now
+                break
             before = now
-        return before
+        return self.sample()
 
 
 def read_config(path: Path) -> Sections:

@@ -13,15 +13,17 @@ import select
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from bench.engineproc import cpu_ns, wait_ns
 from bench.generator.process import Share
 from bench.generator.sender import Plan
 
-__all__ = ["Fleet", "FleetError", "Heads", "split"]
+__all__ = ["Closing", "Fleet", "FleetError", "Heads", "split"]
 
 ANSWER_SECONDS = 60.0
 """A generator that does not answer for so long is broken."""
@@ -30,6 +32,18 @@ POLL_SECONDS = 0.05
 Heads = dict[str, list[int]]
 """Room → [epoch, offset]; keys are strings, as JSON wants them."""
 Status = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How the connections ended that the viewers closed in order.
+
+    :ivar left_open: that the server did not answer in time.
+    """
+
+    left_open: int
+    orderly: int
+    orderly_bytes: int
 
 
 class FleetError(Exception):
@@ -126,46 +140,80 @@ class Fleet:
                 raise FleetError(f"generator process {process.pid} ended with status {process.wait()}")
             self._buffers[number] += data
 
-    def join(self, first: int, stop: int, progress: Callable[[int], None]) -> None:
-        """Connect the viewers ``first..stop`` and wait until all have joined. Raises `FleetError` if not all could."""
+    def join(self, progress: Callable[[int], None], per_second: float = 0.0) -> None:
+        """Connect all viewers and wait until they have joined. Raises `FleetError` if not all could.
+
+        :param per_second: how fast; 0: as fast as it goes.
+        """
+        stop = self.ranges[-1].stop
         self.ask_each(
             [
-                {"do": "open", "first": max(first, part.start), "stop": max(first, part.start, min(stop, part.stop))}
+                {"do": "open", "first": part.start, "stop": part.stop, "per_second": per_second * len(part) / stop}
                 for part in self.ranges
             ]
         )
-        self._watch(lambda statuses: not any(status["opening"] for status in statuses), "joined", progress)
+        self._watch(_none("opening"), "joined", progress)
         joined = self.total("joined")
         if joined != stop:
-            report = self.ask("report", heads={})
+            report = self.ask("report", heads={}, likes={})
             faults = [fault for answer in report for fault in answer["faults"]]
             raise FleetError(f"{joined} of {stop} viewers joined; first fault: {faults[0] if faults else 'none'}")
 
     def come_back(self, progress: Callable[[int], None]) -> None:
         """Reconnect closed viewers with their positions and wait for it."""
         self.ask("return")
-        self._watch(lambda statuses: not any(status["opening"] for status in statuses), "joined", progress)
+        self._watch(_none("opening"), "joined", progress)
 
     def total(self, name: str) -> int:
         """Sum of a number over all processes."""
         return sum(status[name] for status in self.ask("status"))
 
-    def go(self, plan: Plan) -> None:
-        """Start a plan."""
-        self.ask("go", plan=asdict(plan))
+    def go(self, plan: Plan, start_ns: int) -> None:
+        """Start a plan at a moment of ``time.monotonic_ns()``."""
+        self.ask("go", plan=asdict(replace(plan, start_ns=start_ns)))
 
     def wait_answered(self, progress: Callable[[int], None]) -> bool:
-        """Wait until everything is sent and every comment answered. Returns False when it stalled before."""
-        return self._watch(
-            lambda statuses: not any(status["sending"] or status["waiting"] for status in statuses),
-            "deliveries",
-            progress,
-        )
+        """Wait until everything is sent, every comment answered and every storm over. False: it stalled before."""
+        return self._watch(_none("sending", "waiting", "opening"), "deliveries", progress)
 
     def wait_delivered(self, progress: Callable[[int], None]) -> bool:
         """Wait until every reading viewer has everything that any process knows of. False: it stalled."""
-        heads = self.heads()
-        return self._watch(lambda statuses: not any(status["behind"] for status in statuses), "deliveries", progress, heads)
+        return self._watch(_none("behind"), "deliveries", progress, heads=self.heads())
+
+    def wait_liked(self, progress: Callable[[int], None]) -> bool:
+        """Wait until every room's counter shows every like. False: it stalled."""
+        return self._watch(_none("unliked"), "deliveries", progress, likes=self.likes())
+
+    def likes(self) -> dict[str, int]:
+        """Likes sent so far, by room."""
+        rooms: Counter[str] = Counter()
+        for answer in self.ask("likes"):
+            rooms.update(answer["likes_by_room"])
+        return dict(rooms)
+
+    def entitled(self) -> int:
+        """Offsets that all viewers together are entitled to so far."""
+        return sum(status["entitled"] for status in self.ask("status", heads=self.heads()))
+
+    def close(self, progress: Callable[[int], None]) -> Closing:
+        """Close every connection in order and wait for the server's answers."""
+        before = self.total("joined")
+        self.ask("close")
+        moved, latest = time.monotonic(), -1
+        while True:
+            answers = self.ask("closed")
+            left = sum(answer["open"] for answer in answers)
+            progress(before - left)
+            if left != latest:
+                moved, latest = time.monotonic(), left
+            if not left or time.monotonic() - moved > self._stall_seconds:
+                break
+            time.sleep(POLL_SECONDS)
+        return Closing(left, *(sum(answer[name] for answer in answers) for name in ("orderly", "orderly_bytes")))
+
+    def cost(self) -> list[tuple[float, float]]:
+        """CPU seconds of each process so far, and seconds it was ready but waited for a core."""
+        return [(cpu_ns(pid) / 1e9, wait_ns(pid) / 1e9) for pid in self.pids]
 
     def wait_for(self, name: str, wanted: int, progress: Callable[[int], None]) -> bool:
         """Wait until a number, summed over all processes, has grown to ``wanted``. False: it stalled."""
@@ -184,12 +232,12 @@ class Fleet:
         done: Callable[[list[Status]], bool],
         name: str,
         progress: Callable[[int], None],
-        heads: Heads | None = None,
+        **more: Any,
     ) -> bool:
         latest: tuple[int, ...] = ()
         moved = time.monotonic()
         while True:
-            statuses = self.ask("status", heads=heads)
+            statuses = self.ask("status", **more)
             progress(sum(status[name] for status in statuses))
             if done(statuses):
                 return True
@@ -197,10 +245,15 @@ class Fleet:
             state = tuple(
                 status[key]
                 for status in statuses
-                for key in ("joined", "frames", "sent", "accepted", "likes", "likes_sent", "limit_frames")
+                for key in ("joined", "frames", "sent", "accepted", "likes", "likes_sent", "limit_frames", "storms")
             )
-            if state != latest:
+            if state != latest or any(status["scheduled"] for status in statuses):
                 latest, moved = state, now
             elif now - moved > self._stall_seconds:
                 return False
             time.sleep(POLL_SECONDS)
+
+
+def _none(*names: str) -> Callable[[list[Status]], bool]:
+    """Whether no process has any of these left."""
+    return lambda statuses: not any(status[name] for status in statuses for name in names)

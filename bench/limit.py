@@ -22,15 +22,17 @@ from statistics import median
 import msgpack
 import trio
 
+from bench.certificate import certify
 from bench.engineproc import Sections, merge, rss_bytes
 from bench.fleet import Fleet
 from bench.generator.body import Bodies, Claim
 from bench.generator.process import Share, room_name
-from bench.generator.verify import Tally
 from bench.generator.wire import BINARY, server_frame
+from bench.load import Load
 from bench.play import OPEN_LIMITS
-from bench.report.record import Record, Show, environment
-from bench.stage import PROCESS_VIEWERS, Load
+from bench.report.record import Record
+from bench.report.show import Show
+from bench.stage import PROCESS_VIEWERS
 from engine import open_node
 from engine.config import load as load_settings
 from engine.node import Node
@@ -52,11 +54,10 @@ class Rounds:
     cpu: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
 
-    def microseconds(self, viewers: int) -> dict[str, float]:
-        """CPU per frame: median, least and most."""
-        return {
-            name: round(pick(self.cpu) * 1e6 / viewers, 3) for name, pick in (("median", median), ("least", min), ("most", max))
-        }
+    def spread(self, viewers: int) -> str:
+        """CPU per frame in microseconds: median, least and most."""
+        kinds = (("median", median), ("least", min), ("most", max))
+        return ", ".join(f"{name} {pick(self.cpu) * 1e6 / viewers:.2f}" for name, pick in kinds)
 
 
 def limit_frame(size: int) -> bytes:
@@ -95,10 +96,9 @@ async def measure(load: Load, frame_bytes: int, rounds: int, config: Sections, s
     record = Record(
         scenario="limit",
         viewers=load.viewers,
+        text="the engine's fan-out and a bare loop of send() in turn, on the same sockets",
         load=asdict(load) | {"frame_bytes": frame_bytes, "rounds": rounds},
         config=sections,
-        seed=load.seed,
-        environment=environment(),
     )
     settings = load_settings(environ={}, overrides=sections)
     async with open_node(settings) as node:
@@ -107,25 +107,22 @@ async def measure(load: Load, frame_bytes: int, rounds: int, config: Sections, s
             host=host,
             port=port,
             path=settings.edge.path,
+            load=asdict(load),
             first=0,
             stop=load.viewers,
-            per_room=load.viewers,
-            seed=load.seed,
-            body_bytes=load.body_bytes,
-            json_codec=False,
-            compression=False,
-            in_flight=load.in_flight,
-            slow=(),
-            slow_rcvbuf=0,
+            epoch_ns=time.monotonic_ns(),
         )
         processes = load.processes or -(-load.viewers // PROCESS_VIEWERS)
         with await trio.to_thread.run_sync(Fleet, share, processes, load.stall_seconds) as fleet:
             rss, cpu = rss_bytes(os.getpid()), time.process_time()
             with show.task("joining", load.viewers) as progress:
-                await trio.to_thread.run_sync(fleet.join, 0, load.viewers, progress)
-            record.handshake_cpu_us = (time.process_time() - cpu) * 1e6 / load.viewers
-            record.rss_bytes = rss_bytes(os.getpid())
-            record.rss_bytes_per_viewer = (record.rss_bytes - rss) / load.viewers
+                await trio.to_thread.run_sync(fleet.join, progress)
+            held = rss_bytes(os.getpid())
+            record.set(
+                engine_cpu_us_per_join=(time.process_time() - cpu) * 1e6 / load.viewers,
+                engine_memory_bytes=held,
+                engine_bytes_per_viewer=(held - rss) / load.viewers,
+            )
             await _Match(node, fleet, load, frame_bytes).play(rounds, record, show)
     return record
 
@@ -166,8 +163,7 @@ class _Match:
     async def _engine_round(self) -> tuple[float, float]:
         edge = self._node.edge
         self._sequence += 1
-        claim = Claim(0, self._viewers, self._sequence, time.monotonic_ns())
-        body = self._bodies.write(claim, self._body_bytes)
+        body = self._bodies.write(Claim(self._viewers, self._sequence, 0), 0, self._body_bytes)
         goal = edge.statistics().frames_sent + self._viewers
 
         def done() -> bool:
@@ -213,37 +209,37 @@ class _Match:
 
     def _compare(self, engine: Rounds, limit: Rounds, record: Record) -> None:
         frames = len(engine.cpu) * self._viewers
-        record.messages_sent = self._sequence
-        record.frames = frames
-        record.engine_cpu_seconds = sum(engine.cpu)
-        record.engine_cpu_us_per_frame = median(engine.cpu) * 1e6 / self._viewers
-        record.limit_cpu_us_per_frame = median(limit.cpu) * 1e6 / self._viewers
-        record.ratio_to_limit = record.engine_cpu_us_per_frame / record.limit_cpu_us_per_frame
-        record.seconds = sum(engine.wall)
-        record.extra |= {
-            "frame_bytes": self._length,
-            "engine_us_per_frame": engine.microseconds(self._viewers),
-            "limit_us_per_frame": limit.microseconds(self._viewers),
-            "engine_round_wall_ms": round(median(engine.wall) * 1000, 1),
-            "limit_round_wall_ms": round(median(limit.wall) * 1000, 1),
-            "limit_sends_that_did_not_fit": self.stalls,
-        }
+        ours, bare = (median(kind.cpu) * 1e6 / self._viewers for kind in (engine, limit))
+        record.set(
+            messages_sent=self._sequence,
+            frames=frames,
+            seconds=sum(engine.wall),
+            engine_cpu_seconds=sum(engine.cpu),
+            engine_cpu_us_per_frame=ours,
+            frames_per_core_second=1e6 / ours,
+            limit_us_per_frame=bare,
+            ratio_to_limit=ours / bare,
+        )
+        record.rounds = [
+            {"engine_cpu_us_per_frame": us * 1e6 / self._viewers, "limit_us_per_frame": them * 1e6 / self._viewers}
+            for us, them in zip(engine.cpu, limit.cpu, strict=True)
+        ]
+        record.notes += [
+            f"frames of {self._length:,} bytes",
+            f"engine, µs per frame: {engine.spread(self._viewers)}; a round {median(engine.wall) * 1000:.1f} ms",
+            f"bare loop, µs per frame: {limit.spread(self._viewers)}; a round {median(limit.wall) * 1000:.1f} ms",
+            f"sends of the bare loop that did not fit: {self.stalls}",
+        ]
 
     async def _verify(self, record: Record) -> None:
         heads = await trio.to_thread.run_sync(self._fleet.heads)
-        reports = await trio.to_thread.run_sync(partial(self._fleet.ask, "report", heads=heads))
-        total = Tally()
-        for report in reports:
-            total.merge(report["total"])
-            record.faults += (str(fault) for fault in report["faults"])
-            for kind, count in report["fault_counts"].items():
-                record.fault_counts[kind] = record.fault_counts.get(kind, 0) + count
-        record.deliveries_expected = self._sequence * self._viewers
-        record.deliveries = total.deliveries
-        record.lost, record.duplicated, record.reordered = total.lost, total.duplicated, total.reordered
-        record.gaps, record.gap_offsets, record.overlap = total.gaps, total.gap_offsets, total.overlap
-        record.generator_cpu_seconds = sum(report["cpu_ns"] for report in reports) / 1e9
-        record.verified = not record.fault_counts and record.deliveries == record.deliveries_expected
+        reports = await trio.to_thread.run_sync(partial(self._fleet.ask, "report", heads=heads, likes={}))
+        record.certificate = certify(reports, 0, ())
+        record.set(deliveries=record.certificate.delivered)
+        expected = self._sequence * self._viewers
+        if record.certificate.delivered != expected:
+            record.certificate.add(f"count: {record.certificate.delivered} deliveries instead of {expected}")
+        record.set(generator_cpu_seconds=sum(report["cpu_ns"] for report in reports) / 1e9)
 
 
 def _ignore(_: int) -> None:

@@ -1,24 +1,30 @@
-"""The scenarios: what each one does to a running engine and what it fills into the record.
+"""How a load is played: engine, joins, phases, certificate, and the same again for further rounds.
 
-Owns their defaults, the settings each needs, and their meaning. Must not know processes, sockets or the terminal.
+Owns the order of phases that follows from a load's fields, and the settings every run needs. Must not know processes or
+sockets.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, Final
 
-from bench.engineproc import Sections, merge
+from bench.audience import Audience
+from bench.engineproc import EngineError, EngineProcess, Sections, merge
 from bench.fleet import FleetError
-from bench.report.record import Record, Show
-from bench.stage import Load, Phase, Stage
+from bench.generator.sender import Plan
+from bench.load import Load
+from bench.report.record import Record, together
+from bench.report.show import Show
+from bench.scenario import Scenario
+from bench.stage import Phase, Stage
 
-__all__ = ["SCENARIOS", "Scenario", "run"]
+__all__ = ["OPEN_LIMITS", "play"]
 
-PLENTY = 1_000_000
-OPEN_LIMITS = {
+PLENTY: Final = 1_000_000
+OPEN_LIMITS: Final = {
     "comments_per_second": float(PLENTY),
     "comments_burst": PLENTY,
     "likes_per_second": float(PLENTY) * 1000,
@@ -27,246 +33,196 @@ OPEN_LIMITS = {
     "messages_burst": PLENTY,
 }
 """What is measured is the engine, not its rate limits."""
-COUNTERS_SECONDS = 5.0
+COUNTERS_SECONDS: Final = 5.0
 """After the last viewer has joined a huge room, a batch with nothing but their number goes out within this time. It is not
-part of the burst."""
-LAG_SECONDS = 3.0
-RESERVE_SECONDS = 0.5
-LAG_SLACK = 1.5
+part of a burst."""
+LAG_SLACK: Final = 1.5
 """So much longer than the lag limit a viewer stops, so that the engine must act."""
-RECEIVE_BUFFER = 4096
-BUFFERS_SENT = 4
+RESERVE_SECONDS: Final = 0.5
+SLOW_BUFFER: Final = 4096
+BUFFERS_SENT: Final = 4
 """A stopped reader gets at least so many times what the kernel can hold for it, so that the engine must notice."""
+TEXT_BYTES: Final = 48
+"""Of a comment as people write it, on average, with what the generator puts before it."""
+SPARE_VIEWERS: Final = 0.97
+"""Share of the engine's places that a shrunken load fills."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
-    """One scenario.
-
-    :ivar text: what it measures, one line.
-    :ivar load: defaults of the command line.
-    :ivar play: drives a joined-up stage and fills its record.
-    :ivar sections: settings it needs beyond the common ones.
-    :ivar baseline: whether the same is first run with one viewer in each room, to know what a further one costs.
-    """
-
-    text: str
-    load: Load
-    play: Callable[[Stage], None]
-    sections: Sections = field(default_factory=dict)
-    baseline: bool = False
-
-
-def run(load: Load, config: Sections, command: tuple[str, ...], show: Show) -> Record:
-    """Run one scenario from start to verdict. Ctrl-C yields a partial record.
+def play(scenario: Scenario, config: Sections, command: tuple[str, ...], show: Show, rounds: int = 1) -> Record:
+    """Run a scenario from start to verdict, each round with a fresh engine. Ctrl-C yields a partial record.
 
     :param config: settings from the operator's file; they win over the scenario's.
+    :param command: starts the engine.
     :raises EngineError: the engine did not start, or died.
     """
-    scenario = SCENARIOS[load.scenario]
+    load = scenario.load
     common: Sections = {
         "edge": {"host": "127.0.0.1", "port": 0, "compression": load.compression},
         "limits": OPEN_LIMITS,
         "log": {"level": "warning"},
     }
+    if load.workers:
+        common["node"] = {"workers": load.workers}
     sections = merge(common, scenario.sections, config)
+    if load.shrink:
+        load = _shrunken(load, sections, command, show)
+    records: list[Record] = []
+    for number in range(rounds):
+        if rounds > 1:
+            show.line(f"round {number + 1} of {rounds}")
+        records.append(_round(replace(scenario, load=load), sections, command, show))
+        if not records[-1].verified:
+            break
+    return together(records)
+
+
+def _shrunken(load: Load, sections: Sections, command: tuple[str, ...], show: Show) -> Load:
+    """As many of the rooms as the engine has places for."""
+    with EngineProcess(sections, command) as engine:
+        places = int(engine.viewers_max * SPARE_VIEWERS)
+    if not places or load.everybody <= places:
+        return load
+    rooms = max(1, places // load.viewers)
+    show.line(f"the engine has {places:,} places: {rooms:,} rooms of {load.viewers:,} instead of {load.rooms:,}")
+    return replace(load, rooms=rooms)
+
+
+def _round(scenario: Scenario, sections: Sections, command: tuple[str, ...], show: Show) -> Record:
+    load = scenario.load
     alone: Record | None = None
-    if scenario.baseline and load.viewers > 1:
+    if load.alone and load.viewers > 1:
         show.line("first the same with one viewer in each room, to know what a further one costs")
-        alone = _play(replace(load, viewers=1, senders=1), sections, command, show)
+        alone = _once(replace(scenario, load=replace(load, viewers=1, senders=1)), sections, command, show)
         if not alone.verified:
             return alone
-    record = _play(load, sections, command, show)
+    record = _once(scenario, sections, command, show)
     if alone is not None:
         _net(record, alone)
     return record
 
 
-def _play(load: Load, sections: Sections, command: tuple[str, ...], show: Show) -> Record:
-    with Stage(load, sections, command, show) as stage:
+def _once(scenario: Scenario, sections: Sections, command: tuple[str, ...], show: Show) -> Record:
+    load = scenario.load
+    record = Record(
+        scenario=scenario.name,
+        text=scenario.text,
+        viewers=Audience(load).everybody,
+        load=asdict(load),
+        config=sections,
+    )
+    with Stage(load, record, sections, command, show) as stage:
         try:
-            SCENARIOS[load.scenario].play(stage)
-            return stage.finish()
-        except (FleetError, KeyboardInterrupt) as error:
+            stage.join()
+            _speak(stage)
+            stage.finish()
+        except (FleetError, EngineError, KeyboardInterrupt) as error:
             stage.broken(error)
-            return stage.record
+    return record
 
 
 def _net(record: Record, alone: Record) -> None:
     """The cost of the frames that the additional viewers got, free of what one comment costs anyway."""
-    if record.engine_cpu_seconds is None or alone.engine_cpu_seconds is None or not record.frames or not alone.frames:
+    more = record.figures["frames"] - alone.figures["frames"]
+    cpu = record.figures["engine_cpu_seconds"] - alone.figures["engine_cpu_seconds"]
+    record.set(
+        engine_cpu_us_per_further_frame=cpu * 1e6 / more if more > 0 else None,
+        engine_cpu_us_per_message_alone=alone.figures.get("engine_cpu_us_per_message"),
+    )
+
+
+def _speak(stage: Stage) -> None:
+    load = stage.load
+    if load.speech == "silence":
+        if load.seconds:
+            stage.idle(load.seconds)
         return
-    more = record.frames - alone.frames
-    record.engine_cpu_us_per_further_frame = (record.engine_cpu_seconds - alone.engine_cpu_seconds) * 1e6 / more
-    record.extra["one_viewer_cpu_us_per_message"] = alone.engine_cpu_us_per_message
-
-
-def _per_message(stage: Stage, phase: Phase) -> None:
-    if phase.accepted:
-        stage.record.engine_cpu_us_per_message = phase.engine_cpu * 1e6 / phase.accepted
-
-
-def burst(stage: Stage) -> None:
-    """All senders speak at one instant."""
-    stage.join()
-    time.sleep(COUNTERS_SECONDS)
-    load = stage.load
-    each = max(1, load.messages // load.senders) if load.messages else 1
-    phase = stage.phase("burst", mode="burst", total=each * len(stage.senders()))
+    if load.speech == "burst":
+        time.sleep(COUNTERS_SECONDS)
+    plan = _plan(stage)
+    if not (load.slow_share or load.storm_share):
+        stage.describe(stage.phase(load.speech, plan))
+        return
+    calm = stage.phase("undisturbed", plan)
+    storms = _storms(load)
+    slow = bool(stage.audience.slow)
+    phase = stage.phase("disturbed", replace(plan, storms=storms, slow=slow), _after_slow(stage) if slow else None)
     stage.describe(phase)
+    _compare(stage, phase, calm)
+    if slow:
+        _judge_slow(stage)
 
 
-def steady(stage: Stage) -> None:
-    """Comments at a fixed rate."""
-    stage.join()
+def _plan(stage: Stage) -> Plan:
+    load, senders = stage.load, stage.audience.senders
+    likes = load.kinds.get("like", 0.0) / sum(load.kinds.values())
+    common: dict[str, Any] = {"senders": senders, "like_share": likes, "window": load.window}
+    if load.speech == "rate":
+        rate = load.rate * load.rooms
+        total = max(1, round(rate * load.seconds))
+        if load.slow_share and load.slow_kind == "stopped":
+            total = max(total, _felt(stage))
+        return Plan(speech="rate", total=total, rate=rate, **common)
+    total = max(len(senders), load.messages // len(senders) * len(senders))
+    return Plan(speech=load.speech, total=total, bursts=load.bursts if load.speech == "burst" else 1, **common)
+
+
+def _felt(stage: Stage) -> int:
+    """Messages until the engine must notice that somebody does not read, whatever the kernel holds for them."""
     load = stage.load
-    rate = load.rate * load.rooms
-    phase = stage.phase("steady", mode="steady", total=round(rate * load.seconds), rate=rate)
-    stage.describe(phase)
-    _per_message(stage, phase)
-    stage.record.engine_cpu_share = phase.engine_cpu / phase.wall
+    held = 2 * int(stage.record.config["edge"].get("send_buffer_bytes", 65_536)) + 2 * SLOW_BUFFER
+    return load.rooms * -(-BUFFERS_SENT * held // (load.body_bytes or TEXT_BYTES))
 
 
-def join(stage: Stage) -> None:
-    """Everybody comes as fast as the generator can."""
-    cpu = sum(status["cpu_ns"] for status in stage.fleet.ask("status"))
-    before, after, seconds = stage.join()
+def _storms(load: Load) -> tuple[tuple[float, int], ...]:
+    if not load.storm_share:
+        return ()
+    every = load.storm_every_seconds or load.seconds / 2
+    count = max(1, int((load.seconds - 0.001) / every))
+    return tuple(((number + 1) * every, number) for number in range(count))
+
+
+def _after_slow(stage: Stage) -> Callable[[], None]:
+    """What follows a phase with slow viewers: the lag limit passes, they read again, return, and catch up."""
+
+    def after() -> None:
+        fleet, quiet = stage.fleet, _ignore
+        if stage.load.slow_kind == "stopped":
+            time.sleep(_lag_seconds(stage) * LAG_SLACK + RESERVE_SECONDS)
+        stage.held = stage.engine.sample().rss_bytes
+        fleet.ask("read")
+        with stage.show.task("slow ones read on", len(stage.audience.slow)) as progress:
+            caught_up = fleet.wait_delivered(quiet)
+            fleet.come_back(quiet)
+            caught_up = fleet.wait_delivered(quiet) and caught_up
+            progress(len(stage.audience.slow))
+        if not caught_up:
+            stage.fail("lag", "not every viewer who read on caught up")
+
+    return after
+
+
+def _lag_seconds(stage: Stage) -> float:
+    return float(stage.record.config.get("room", {}).get("lag_seconds", 20.0))
+
+
+def _judge_slow(stage: Stage) -> None:
+    slow, met = len(stage.audience.slow), stage.fleet.total("met_policy")
+    stage.record.set(slow_viewers=slow, met_lag_policy=met)
+    if stage.load.slow_kind == "stopped" and met < slow:
+        text = f"{met} of {slow} viewers who stopped for {_lag_seconds(stage):g} s or more met the lag policy"
+        stage.fail("lag", text)
+
+
+def _compare(stage: Stage, phase: Phase, calm: Phase) -> None:
+    p99 = calm.tally.whole_latency().milliseconds()["p99"]
     record = stage.record
-    statuses = stage.fleet.ask("status")
-    record.seconds = seconds
-    record.engine_cpu_seconds = (after.cpu_ns - before.cpu_ns) / 1e9
-    record.engine_cpu_share = record.engine_cpu_seconds / seconds
-    record.generator_cpu_seconds = (sum(status["cpu_ns"] for status in statuses) - cpu) / 1e9
-    record.generator_busy = record.generator_cpu_seconds / seconds / len(statuses)
-    record.rss_bytes = stage.engine.quiet().rss_bytes
-    record.rss_bytes_per_viewer = (record.rss_bytes - before.rss_bytes) / stage.load.everybody
+    record.set(
+        calm_latency_p99_ms=p99,
+        latency_p99_to_calm=record.figures["latency_p99_ms"] / p99 if p99 and "latency_p99_ms" in record.figures else None,
+        engine_cpu_to_calm=phase.engine_cpu / calm.engine_cpu if calm.engine_cpu else None,
+        engine_memory_growth_bytes=(stage.held or phase.after.rss_bytes) - phase.before.rss_bytes,
+    )
 
 
-def ingest(stage: Stage) -> None:
-    """A few publishers send as much as is taken; almost no fan-out."""
-    stage.join()
-    load = stage.load
-    total = load.messages // load.senders * load.senders
-    mode = "likes" if load.likes else "comments"
-    phase = stage.phase(mode, mode=mode, total=total)
-    stage.describe(phase)
-    if load.likes:
-        stage.record.messages_sent = phase.likes_sent
-        stage.record.engine_cpu_us_per_message = phase.engine_cpu * 1e6 / phase.likes_sent
-        stage.record.seconds = phase.wall
-        most = max(status["likes"] for status in stage.fleet.ask("status"))
-        stage.record.extra["likes_counted"] = most
-    else:
-        _per_message(stage, phase)
-        stage.record.extra["messages_per_second"] = phase.accepted / phase.seconds if phase.seconds else None
-
-
-def slow(stage: Stage) -> None:
-    """The same load twice: everybody reads; then some stop reading until the lag policy has dealt with them."""
-    stage.join()
-    load, record = stage.load, stage.record
-    rate = load.rate * load.rooms
-    edge = record.config["edge"]
-    held = 2 * int(edge.get("send_buffer_bytes", 65_536)) + 2 * RECEIVE_BUFFER
-    lag_seconds = float(record.config["room"]["lag_seconds"])
-    total = max(round(rate * load.seconds), -(-BUFFERS_SENT * held // load.body_bytes))
-    before = stage.phase("all read", mode="steady", total=total, rate=rate)
-    rss_before = stage.engine.sample().rss_bytes
-    stage.fleet.ask("pause")
-    wanted = len(load.slow)
-
-    def lag() -> bool:
-        time.sleep(lag_seconds * LAG_SLACK + RESERVE_SECONDS)
-        return True
-
-    phase = stage.phase("some stopped", mode="steady", total=total, rate=rate, meanwhile=lag)
-    rss_after = phase.after.rss_bytes
-    stage.fleet.ask("read")
-    with stage.show.task("stopped ones read on", wanted) as progress:
-        caught_up = stage.fleet.wait_delivered(lambda _: None)
-        stage.fleet.come_back(lambda _: None)
-        caught_up = stage.fleet.wait_delivered(lambda _: None) and caught_up
-        met = stage.fleet.total("met_policy")
-        progress(met)
-    stage.describe(phase)
-    record.deliveries_expected = None
-    record.extra |= {
-        "slow_viewers": wanted,
-        "met_lag_policy": met,
-        "bytes_sent_to_each": round(phase.tally.wire_bytes / max(1, load.everybody - wanted)),
-        "kernel_buffers_bytes": held,
-        "latency_ms_without_slow": before.tally.latency.milliseconds(),
-        "rss_before": rss_before,
-        "rss_after": rss_after,
-    }
-    if met < wanted:
-        stage.fail("lag", f"{met} of {wanted} viewers who stopped for {lag_seconds:g} s or more met the lag policy")
-    if not caught_up:
-        stage.fail("lag", "not every viewer who read on caught up")
-
-
-def idle(stage: Stage) -> None:
-    """Nobody says anything."""
-    stage.join()
-    record, load = stage.record, stage.load
-    before = stage.engine.quiet()
-    stage.fleet.ask("mark")
-    old = stage.fleet.ask("status")
-    steps = max(1, round(load.seconds))
-    with stage.show.task("idle", steps) as progress:
-        for step in range(steps):
-            time.sleep(load.seconds / steps)
-            progress(step + 1)
-    after = stage.engine.sample()
-    new = stage.fleet.ask("status")
-    seconds = (after.at_ns - before.at_ns) / 1e9
-    record.seconds = seconds
-    record.frames = sum(status["frames"] for status in new)
-    record.engine_cpu_seconds = (after.cpu_ns - before.cpu_ns) / 1e9
-    record.engine_cpu_share = record.engine_cpu_seconds / seconds
-    record.generator_cpu_seconds = sum(b["cpu_ns"] - a["cpu_ns"] for a, b in zip(old, new, strict=True)) / 1e9
-    record.rss_bytes = after.rss_bytes
-    record.rss_bytes_per_viewer = (after.rss_bytes - stage.empty.rss_bytes) / load.everybody
-
-
-_LAG: dict[str, Any] = {"lag_seconds": LAG_SECONDS, "lag_policy": "skip"}
-
-SCENARIOS: dict[str, Scenario] = {
-    "burst": Scenario(
-        text="senders of one room speak at one instant; first send to last receipt",
-        load=Load(scenario="burst", viewers=15_000, senders=100),
-        play=burst,
-    ),
-    "steady": Scenario(
-        text="comments at a fixed rate in one room; latency from the intended send time",
-        load=Load(scenario="steady", viewers=10_000, senders=100, rate=100.0, seconds=30.0),
-        play=steady,
-    ),
-    "join": Scenario(
-        text="connect, upgrade, join and snapshot as fast as possible; engine CPU and memory per viewer",
-        load=Load(scenario="join", viewers=15_000, senders=1),
-        play=join,
-    ),
-    "ingest": Scenario(
-        text="a few publishers send without pause; engine CPU per comment (or like), reply included",
-        load=Load(scenario="ingest", viewers=8, senders=8, messages=40_000),
-        play=ingest,
-    ),
-    "many-rooms": Scenario(
-        text="many small rooms at a fixed rate; engine CPU per frame, in all and of each further viewer",
-        load=Load(scenario="many-rooms", viewers=4, rooms=4000, senders=1, rate=0.2, seconds=10.0),
-        play=steady,
-        baseline=True,
-    ),
-    "slow": Scenario(
-        text="some viewers stop reading; what it costs the others, and the engine's memory",
-        load=Load(scenario="slow", viewers=2_000, senders=20, rate=100.0, seconds=10.0, body_bytes=1000, slow_share=0.01),
-        play=slow,
-        sections={"room": _LAG},
-    ),
-    "idle": Scenario(
-        text="silent viewers and heartbeats; engine CPU share and memory per viewer",
-        load=Load(scenario="idle", viewers=15_000, senders=1, seconds=30.0),
-        play=idle,
-    ),
-}
+def _ignore(_: int) -> None:
+    pass

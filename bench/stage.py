@@ -1,7 +1,7 @@
 """One engine and its generators, ready to be put through phases: what every scenario has in common.
 
-Owns the order of things (engine, generators, joins, phases, final checks) and the arithmetic from counts to a record.
-Must not know any particular scenario.
+Owns the order of things (engine, generators, joins, phases, closing, certificate) and the arithmetic from counts to
+figures. Must not know any particular scenario.
 """
 
 from __future__ import annotations
@@ -9,71 +9,41 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Final
 
-from bench.engineproc import EngineProcess, Sample, Sections, wait_ns
-from bench.fleet import Fleet, FleetError
-from bench.generator.body import BODY_BYTES_MIN
+from bench.audience import Audience
+from bench.certificate import certify
+from bench.engineproc import EngineError, EngineProcess, Sample, Sections, rss_bytes
+from bench.fleet import Fleet
 from bench.generator.process import Share
-from bench.generator.sender import Plan, sender_indexes
-from bench.generator.verify import Fault, Tally
+from bench.generator.sender import Plan
+from bench.generator.verify import Clock, Tally
 from bench.histogram import Histogram
-from bench.report.record import BUSY_MAX, Record, Show, environment
+from bench.load import Load
+from bench.report.record import BUSY_MAX, Record, curve
+from bench.report.show import Show
 
-__all__ = ["Load", "Phase", "Stage"]
+__all__ = ["PROCESS_VIEWERS", "Phase", "Stage"]
 
-PROCESS_VIEWERS = 18_000
+PROCESS_VIEWERS: Final = 18_000
 """Connections of one generator process; the hard limit on descriptors is often 20,000."""
-LEAD_SECONDS = 0.3
+LEAD_SECONDS: Final = 0.3
 """From the order to the first intended send, so that every process has prepared its part."""
-FAULTS_SHOWN = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """Size and kind of a run, as the command line gives it.
-
-    :ivar viewers: in each room. ``senders`` of them speak.
-    :ivar rate: comments a second in each room.
-    :ivar messages: of all senders, where the scenario counts instead of keeping time.
-    """
-
-    scenario: str
-    viewers: int = 1000
-    rooms: int = 1
-    senders: int = 10
-    rate: float = 10.0
-    seconds: float = 10.0
-    messages: int = 0
-    body_bytes: int = BODY_BYTES_MIN
-    processes: int = 0
-    codec: str = "msgpack"
-    compression: bool = False
-    seed: int = 1
-    in_flight: int = 128
-    window: int = 64
-    slow_share: float = 0.0
-    likes: bool = False
-    stall_seconds: float = 20.0
-
-    @property
-    def everybody(self) -> int:
-        """Viewers of all rooms."""
-        return self.viewers * self.rooms
-
-    @property
-    def slow(self) -> tuple[int, ...]:
-        """Indexes of the viewers who will stop reading: evenly spread, never senders of even spread."""
-        count = round(self.everybody * self.slow_share)
-        speaking = set(sender_indexes(self.senders, self.viewers, self.rooms))
-        quiet = [index for index in range(self.everybody) if index not in speaking]
-        return tuple(quiet[number * len(quiet) // count] for number in range(count))
+SAMPLES_MAX: Final = 240
+"""Looks at the engine's CPU and memory in one phase."""
+SAMPLE_SECONDS: Final = 0.5
 
 
 @dataclass(slots=True, kw_only=True)
 class Phase:
-    """What one phase cost and brought."""
+    """What one phase cost and brought.
+
+    :ivar expected: deliveries that became due in it.
+    :ivar generator: CPU seconds, and seconds waiting for a core, of each generator process.
+    :ivar samples: as in `bench.report.record.Record`.
+    """
 
     tally: Tally
     acknowledged: Histogram
@@ -82,17 +52,22 @@ class Phase:
     sent: int
     accepted: int
     likes_sent: int
+    expected: int
     start_ns: int
     before: Sample
     after: Sample
-    generator_cpu: list[float]
-    generator_wait: list[float]
-    complete: bool
+    generator: list[tuple[float, float]]
+    samples: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def engine_cpu(self) -> float:
         """Seconds."""
         return (self.after.cpu_ns - self.before.cpu_ns) / 1e9
+
+    @property
+    def generator_cpu(self) -> float:
+        """Seconds, of all processes."""
+        return sum(cpu for cpu, _ in self.generator)
 
     @property
     def wall(self) -> float:
@@ -108,143 +83,123 @@ class Phase:
     def busy(self) -> float:
         """Share of the active time that the busiest generator computed or waited for a core."""
         span = min(self.wall, self.seconds + LEAD_SECONDS) if self.tally.last_ns else self.wall
-        most = max(cpu + wait for cpu, wait in zip(self.generator_cpu, self.generator_wait, strict=True))
-        return min(1.0, most / span) if span else 0.0
+        return min(1.0, max(map(sum, self.generator)) / span) if span else 0.0
 
 
 class Stage:
     """A running engine with generator processes; a context manager.
 
+    :param record: to be filled.
     :param sections: settings of the engine.
     :param command: how to start it.
+    :raises EngineError: it did not start.
+    :raises FleetError: a generator did not.
     """
 
-    def __init__(self, load: Load, sections: Sections, command: tuple[str, ...], show: Show) -> None:
+    def __init__(self, load: Load, record: Record, sections: Sections, command: tuple[str, ...], show: Show) -> None:
         self.load = load
         self.show = show
-        self.record = Record(
-            scenario=load.scenario,
-            viewers=load.everybody,
-            load=asdict(load),
-            config=sections,
-            seed=load.seed,
-            environment=environment(),
-        )
-        self._accepted = 0
-        self._likes = 0
-        self._complete = True
-        self._failures: list[str] = []
+        self.record = record
+        self.audience = Audience(load)
         self.engine = EngineProcess(sections, command)
-        try:
-            self.empty = self.engine.sample()
-            self.fleet = Fleet(
-                self._share(sections), load.processes or -(-load.everybody // PROCESS_VIEWERS), load.stall_seconds
-            )
-        except BaseException:
-            self.engine.stop()
-            raise
-
-    def _share(self, sections: Sections) -> Share:
-        load = self.load
-        return Share(
-            host=self.engine.host,
-            port=self.engine.port,
-            path=sections.get("edge", {}).get("path", "/ws"),
-            first=0,
-            stop=load.everybody,
-            per_room=load.viewers,
-            seed=load.seed,
-            body_bytes=load.body_bytes,
-            json_codec=load.codec == "json",
-            compression=load.compression,
-            in_flight=load.in_flight,
-            slow=load.slow,
-            slow_rcvbuf=4096,
-        )
+        self._epoch_ns = time.monotonic_ns()
+        self._failures: list[str] = []
+        self.held = 0
+        """Memory while slow viewers did not read, where somebody looked."""
+        self._path = sections.get("edge", {}).get("path", "/ws")
+        self._fleet: Fleet | None = None
 
     def __enter__(self) -> Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
-            self.fleet.__exit__()
+            if self._fleet is not None:
+                self._fleet.__exit__()
         finally:
             self.engine.stop()
 
-    def join(self) -> tuple[Sample, Sample, float]:
-        """Bring all viewers in; fills in the cost of a join. Returns the engine before and after, and the seconds."""
+    @property
+    def fleet(self) -> Fleet:
+        """All generators, started when first needed."""
+        if self._fleet is None:
+            load, everybody = self.load, self.audience.everybody
+            share = Share(
+                host=self.engine.host,
+                port=self.engine.port,
+                path=self._path,
+                load=asdict(load),
+                first=0,
+                stop=everybody,
+                epoch_ns=self._epoch_ns,
+            )
+            self._fleet = Fleet(share, load.processes or -(-everybody // PROCESS_VIEWERS), load.stall_seconds)
+        return self._fleet
+
+    # -- joining ------------------------------------------------------------------------------------------------------
+
+    def join(self) -> None:
+        """Bring all viewers in; sets the figures of joining and of memory per viewer."""
+        fleet, everybody = self.fleet, self.audience.everybody
+        held = sum(map(rss_bytes, fleet.pids))
+        cost = fleet.cost()
         before = self.engine.quiet()
         began = time.monotonic()
-        with self.show.task("joining", self.load.everybody) as progress:
-            self.fleet.join(0, self.load.everybody, progress)
+        with self.show.task("joining", everybody) as progress:
+            fleet.join(progress, self.load.joins_per_second)
         seconds = time.monotonic() - began
-        after = self.engine.sample()
-        self.record.handshake_cpu_us = (after.cpu_ns - before.cpu_ns) / 1e3 / self.load.everybody
-        self.record.joins_per_second = self.load.everybody / seconds
-        return before, after, seconds
+        joined = self.engine.sample(memory=False)
+        spent = [(now - then) for (now, _), (then, _) in zip(fleet.cost(), cost, strict=True)]
+        after = self.engine.quiet()
+        cpu = (joined.cpu_ns - before.cpu_ns) / 1e9
+        self.record.set(
+            joins_per_second=everybody / seconds,
+            join_seconds=seconds,
+            engine_cpu_us_per_join=cpu * 1e6 / everybody,
+            engine_memory_bytes=after.rss_bytes,
+            engine_bytes_per_viewer=(after.rss_bytes - before.rss_bytes) / everybody,
+            generator_bytes_per_viewer=(sum(map(rss_bytes, fleet.pids)) - held) / everybody,
+            generator_cpu_seconds=sum(spent),
+            generator_busy=min(1.0, max(spent) / seconds),
+            engine_cpu_seconds=cpu,
+            engine_cpu_share=cpu / seconds,
+        )
 
-    def senders(self) -> tuple[int, ...]:
-        """Indexes of all speakers."""
-        return sender_indexes(self.load.senders, self.load.viewers, self.load.rooms)
+    # -- phases -------------------------------------------------------------------------------------------------------
 
-    def phase(
-        self,
-        label: str,
-        *,
-        mode: str,
-        total: int,
-        rate: float = 0.0,
-        senders: tuple[int, ...] = (),
-        meanwhile: Callable[[], bool] | None = None,
-    ) -> Phase:
+    def phase(self, label: str, plan: Plan, meanwhile: Callable[[], None] | None = None) -> Phase:
         """Send one plan and wait until everybody who reads has everything.
 
-        :param meanwhile: called when all is answered and delivered, before the engine is measured; False: it did not
-            come about.
+        :param plan: its start is set here.
+        :param meanwhile: called when all is answered and delivered, before the engine is measured.
         """
-        fleet, load = self.fleet, self.load
+        fleet = self.fleet
         before = self.engine.quiet()
         fleet.ask("mark")
-        old = fleet.ask("status")
-        waits = [wait_ns(pid) for pid in fleet.pids]
-        plan = Plan(
-            mode=mode,
-            start_ns=time.monotonic_ns() + int(LEAD_SECONDS * 1e9),
-            total=total,
-            senders=senders or self.senders(),
-            rate=rate,
-            window=load.window,
-        )
-        with self.show.task(label, None if mode == "likes" else total * load.viewers) as progress:
-            fleet.go(plan)
-            complete = fleet.wait_answered(progress)
-            complete = fleet.wait_delivered(progress) and complete
-            if mode == "likes":
-                complete = fleet.wait_for("likes", (self._likes + total) * len(fleet.pids), lambda _: None) and complete
-        if meanwhile is not None:
-            complete = meanwhile() and complete
-        after = self.engine.sample()
-        new = fleet.ask("status")
-        phase = self._phase(fleet.ask("phase"), old, new, plan.start_ns, before, after, complete)
-        phase.generator_wait = [(wait_ns(pid) - wait) / 1e9 for pid, wait in zip(fleet.pids, waits, strict=True)]
-        self._accepted += phase.accepted
-        self._likes += phase.likes_sent
-        self._complete = self._complete and complete
-        return phase
+        old, cost, entitled = fleet.ask("status"), fleet.cost(), fleet.entitled()
+        start_ns = time.monotonic_ns() + int(LEAD_SECONDS * 1e9)
+        sampler = _Sampler(self.engine, fleet, self.show, start_ns, plan)
+        floods_likes = plan.speech == "flood" and plan.like_share == 1
+        with self.show.task(label, None if floods_likes else self._due(plan)) as progress:
 
-    def _phase(
-        self,
-        answers: list[dict[str, Any]],
-        old: list[dict[str, Any]],
-        new: list[dict[str, Any]],
-        start_ns: int,
-        before: Sample,
-        after: Sample,
-        complete: bool,
-    ) -> Phase:
-        tally = Tally()
+            def note(done: int) -> None:
+                sampler.look(done)
+                progress(done)
+
+            fleet.go(plan, start_ns)
+            complete = fleet.wait_answered(note)
+            complete = fleet.wait_delivered(note) and complete
+            if plan.like_share:
+                complete = fleet.wait_liked(note) and complete
+        if not complete:
+            self.fail("stalled", f"{label} did not complete: nothing moved for {self.load.stall_seconds:g} s")
+        if meanwhile is not None:
+            meanwhile()
+        after = self.engine.sample()
+        new, spent = fleet.ask("status"), fleet.cost()
+        tally = Tally(Clock(self._epoch_ns))
         histograms = {name: Histogram() for name in ("acknowledged", "late", "loop_delay")}
-        for answer in answers:
+        for answer in fleet.ask("phase"):
             tally.merge(answer["tally"])
             for name, histogram in histograms.items():
                 histogram.merge(Histogram.load(answer[name]))
@@ -258,93 +213,198 @@ class Stage:
             sent=grown("sent"),
             accepted=grown("accepted"),
             likes_sent=grown("likes_sent"),
+            expected=fleet.entitled() - entitled,
             start_ns=start_ns,
             before=before,
             after=after,
-            generator_cpu=[(b["cpu_ns"] - a["cpu_ns"]) / 1e9 for a, b in zip(old, new, strict=True)],
-            generator_wait=[],
-            complete=complete,
+            generator=[(cpu - then, wait - stood) for (cpu, wait), (then, stood) in zip(spent, cost, strict=True)],
+            samples=sampler.samples,
         )
 
+    def _due(self, plan: Plan) -> int:
+        """About how many deliveries a plan makes; exactly, where rooms are alike and nothing is random."""
+        audience = self.audience
+        hearers = sum(audience.sizes[audience.room_of(sender)] for sender in plan.senders) / len(plan.senders)
+        return round(plan.total * plan.bursts * (1 - plan.like_share) * hearers)
+
+    def idle(self, seconds: float) -> None:
+        """Nobody says anything; sets the figures of silence."""
+        fleet = self.fleet
+        before = self.engine.quiet()
+        fleet.ask("mark")
+        cost = fleet.cost()
+        steps = max(1, round(seconds))
+        with self.show.task("idle", steps) as progress:
+            for step in range(steps):
+                time.sleep(seconds / steps)
+                progress(step + 1)
+        after = self.engine.sample()
+        spent = [cpu - then for (cpu, _), (then, _) in zip(fleet.cost(), cost, strict=True)]
+        wall = (after.at_ns - before.at_ns) / 1e9
+        cpu = (after.cpu_ns - before.cpu_ns) / 1e9
+        self.record.set(
+            seconds=wall,
+            frames=fleet.total("frames"),
+            engine_cpu_seconds=cpu,
+            engine_cpu_share=cpu / wall,
+            engine_memory_bytes=after.rss_bytes,
+            engine_memory_growth_bytes=after.rss_bytes - before.rss_bytes,
+            generator_cpu_seconds=sum(spent),
+            generator_busy=min(1.0, max(spent) / wall),
+        )
+
+    # -- figures ------------------------------------------------------------------------------------------------------
+
     def describe(self, phase: Phase) -> None:
-        """Fill the record with the measured phase."""
-        record, tally = self.record, phase.tally
-        record.messages_sent = phase.sent
-        record.deliveries_expected = phase.accepted * self.load.viewers
-        record.deliveries = tally.deliveries
-        record.frames = tally.frames
-        record.seconds = phase.seconds
-        record.engine_cpu_seconds = phase.engine_cpu
-        record.generator_cpu_seconds = sum(phase.generator_cpu)
-        record.generator_busy = phase.busy
-        record.bottleneck = phase.busy > BUSY_MAX
-        record.generator_late_ms = phase.late.milliseconds()
-        record.generator_loop_delay_ms = phase.loop_delay.milliseconds()
-        record.rss_bytes = phase.after.rss_bytes
+        """Set the figures of the measured phase."""
+        record, tally, cpu = self.record, phase.tally, phase.engine_cpu
+        messages = phase.sent + phase.likes_sent
+        seconds = phase.seconds or phase.wall
+        record.set(
+            messages_sent=messages,
+            deliveries=tally.deliveries,
+            frames=tally.frames,
+            seconds=seconds,
+            messages_per_second=messages / seconds,
+            engine_cpu_seconds=cpu,
+            engine_cpu_share=cpu / phase.wall,
+            engine_cpu_us_per_message=cpu * 1e6 / messages if messages else None,
+            hub_cpu_seconds=_role(phase, "hub"),
+            engine_memory_bytes=phase.after.rss_bytes,
+            engine_memory_growth_bytes=phase.after.rss_bytes - phase.before.rss_bytes,
+            generator_cpu_seconds=phase.generator_cpu,
+            generator_busy=phase.busy,
+            **_percentiles("generator_late", phase.late, "p99", "max"),
+            **_percentiles("generator_delay", phase.loop_delay, "p99"),
+            **_percentiles("reply", phase.acknowledged, "p50", "p99"),
+        )
         if tally.frames:
-            record.engine_cpu_us_per_frame = phase.engine_cpu * 1e6 / tally.frames
-            record.frames_per_viewer = tally.frames / self.load.everybody
+            record.set(
+                engine_cpu_us_per_frame=cpu * 1e6 / tally.frames,
+                frames_per_viewer=tally.frames / self.audience.everybody,
+                frames_per_core_second=tally.frames / cpu if cpu else None,
+                generator_frames_per_core_second=tally.frames / phase.generator_cpu if phase.generator_cpu else None,
+                **_percentiles("lag", tally.lag, "p99", "max"),
+            )
+            record.lag_curve = curve(tally.lag)
         if tally.deliveries:
-            record.deliveries_per_second = tally.deliveries / phase.seconds
-            record.bytes_per_delivery = tally.wire_bytes / tally.deliveries
-            record.latency_ms = tally.latency.milliseconds()
-        if phase.acknowledged.total:
-            record.acknowledged_ms = phase.acknowledged.milliseconds()
+            latency = tally.whole_latency()
+            record.set(
+                deliveries_per_second=tally.deliveries / seconds,
+                deliveries_per_core_second=tally.deliveries / cpu if cpu else None,
+                bytes_per_delivery=tally.wire_bytes / tally.deliveries,
+                **_percentiles("latency", latency, "p50", "p90", "p99", "p999", "max"),
+            )
+            record.latency_curve = curve(latency)
+        record.windows = self._windows(phase)
+        record.samples = phase.samples
+        record.bottleneck = record.bottleneck or phase.busy > BUSY_MAX
+
+    def _windows(self, phase: Phase) -> list[dict[str, float]]:
+        seconds = max(1.0, self.load.seconds / 120)
+        began = (phase.start_ns - self._epoch_ns) / 1e9
+        found = []
+        for window, latency in sorted(phase.tally.latency.items()):
+            quantiles = latency.milliseconds()
+            found.append(
+                {
+                    "second": round(window * seconds - began, 3),
+                    "deliveries": latency.total,
+                    **{f"{name}_ms": quantiles[name] or 0.0 for name in ("p50", "p99", "max")},
+                }
+            )
+        return found
 
     def fail(self, kind: str, text: str) -> None:
         """A scenario's own expectation was not met."""
         self._failures.append(f"{kind}: {text}")
 
-    def finish(self) -> Record:
-        """Final checks of every process, and across processes; fills in the verdict."""
-        record = self.record
-        reports = self.fleet.ask("report", heads=self.fleet.heads())
-        total = Tally()
-        faults: list[Fault] = []
-        for report in reports:
-            total.merge(report["total"])
-            faults += (Fault(**fault) for fault in report["faults"])
-            for kind, count in report["fault_counts"].items():
-                record.fault_counts[kind] = record.fault_counts.get(kind, 0) + count
-        extra = self._failures + self._across(reports)
-        expected = self._accepted * self.load.viewers
-        closures = sum(report["closures"] for report in reports)
-        accounted = total.deliveries + total.gap_offsets
-        if accounted != expected and not closures:
-            extra.append(f"count: {total.deliveries} deliveries + {total.gap_offsets} in gaps instead of {expected}")
-        if not self._complete:
-            extra.append("stalled: a phase did not complete")
-        for text in extra:
-            kind = text.partition(":")[0]
-            record.fault_counts[kind] = record.fault_counts.get(kind, 0) + 1
-        record.faults = [str(fault) for fault in faults[:FAULTS_SHOWN]] + extra
-        record.lost = max(total.lost, 0 if closures else expected - accounted)
-        record.duplicated, record.reordered = total.duplicated, total.reordered
-        record.gaps, record.gap_offsets, record.overlap = total.gaps, total.gap_offsets, total.overlap
-        for name in ("gapped", "closed"):
-            counts: Counter[str] = sum((Counter(report[name]) for report in reports), Counter())
-            if counts:
-                record.extra[f"viewers_{name}"] = dict(counts)
-        joins = Histogram()
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Final checks of every process and across them, orderly closing, the engine's last words: the certificate."""
+        record, fleet = self.record, self.fleet
+        likes = fleet.likes()
+        reports = fleet.ask("report", heads=fleet.heads(), likes=likes)
+        record.certificate = certify(reports, sum(likes.values()), self._failures)
+        joins, returns = Histogram(), Histogram()
         for report in reports:
             joins.merge(Histogram.load(report["join_times"]))
-        record.extra["join_ms"] = joins.milliseconds()
-        record.verified = not record.fault_counts and not record.lost
-        return record
+            returns.merge(Histogram.load(report["return_times"]))
+        record.set(
+            refused_for_now=sum(report["busy"] for report in reports) or None,
+            returned=returns.total or None,
+            **_percentiles("join", joins, "p50", "p99"),
+            **_percentiles("return", returns, "p50", "p99"),
+        )
+        for what in ("gapped", "closed"):
+            counts: Counter[str] = sum((Counter(report[what]) for report in reports), Counter())
+            if counts:
+                record.notes.append(f"viewers {what}: {', '.join(f'{reason} {count:,}' for reason, count in counts.items())}")
+        with self.show.task("closing", self.audience.everybody) as progress:
+            closing = fleet.close(progress)
+        status = self.engine.stop()
+        record.certificate.close(closing, self.engine.statistics)
+        if status:
+            record.certificate.add(f"engine: it ended with status {status}")
 
-    def _across(self, reports: list[dict[str, Any]]) -> list[str]:
-        """Processes that watched one room must have seen the same messages at the same offsets."""
-        seen: dict[str, list[int]] = {}
-        wrong = []
-        for report in reports:
-            for room, facts in report["rooms"].items():
-                if seen.setdefault(room, facts) != facts:
-                    wrong.append(f"disagree: two processes saw room {room} differently: {seen[room]} and {facts}")
-        return wrong
-
-    def broken(self, error: FleetError | KeyboardInterrupt) -> None:
+    def broken(self, error: Exception | KeyboardInterrupt) -> None:
         """Keep what is known when a run ends early."""
         self.record.partial = isinstance(error, KeyboardInterrupt)
         if not self.record.partial:
-            self.record.fault_counts["run"] = 1
-            self.record.faults.append(f"run: {error}")
+            self.record.certificate.add(f"run: {error}")
+
+
+class _Sampler:
+    """Looks at the engine and the generators now and then while a phase runs."""
+
+    def __init__(self, engine: EngineProcess, fleet: Fleet, show: Show, start_ns: int, plan: Plan) -> None:
+        self._engine = engine
+        self._fleet = fleet
+        self._show = show
+        self._start_ns = start_ns
+        length = plan.total / plan.rate if plan.rate else 0.0
+        self._every = max(SAMPLE_SECONDS, length / SAMPLES_MAX)
+        self._at = time.monotonic()
+        self._cpu = engine.sample(memory=False).cpu_ns
+        self._generator = sum(cpu for cpu, _ in fleet.cost())
+        self._done = 0
+        self.samples: list[dict[str, float]] = []
+
+    def look(self, done: int) -> None:
+        """Take a sample if it is time for one."""
+        now = time.monotonic()
+        span = now - self._at
+        if span < self._every:
+            return
+        with suppress(EngineError):
+            sample = self._engine.sample()
+            generator = sum(cpu for cpu, _ in self._fleet.cost())
+            share = (sample.cpu_ns - self._cpu) / 1e9 / span
+            self.samples.append(
+                {
+                    "second": round(now - self._start_ns / 1e9, 3),
+                    "engine_cpu_share": round(share, 4),
+                    "engine_memory_bytes": sample.rss_bytes,
+                    "generator_cpu_share": round((generator - self._generator) / span, 4),
+                    "deliveries": done,
+                }
+            )
+            self._show.facts(
+                deliveries_a_second=f"{(done - self._done) / span:,.0f}",
+                engine_CPU=f"{share:.0%}",
+                engine_memory=f"{sample.rss_bytes / 1e6:,.0f} MB",
+                generator_CPU=f"{(generator - self._generator) / span:.0%}",
+            )
+            self._at, self._cpu, self._generator, self._done = now, sample.cpu_ns, generator, done
+
+
+def _percentiles(name: str, histogram: Histogram, *which: str) -> dict[str, float | None]:
+    found = histogram.milliseconds()
+    return {f"{name}_{percentile}_ms": found[percentile] for percentile in which}
+
+
+def _role(phase: Phase, role: str) -> float | None:
+    if role not in phase.after.cpu_by_role:
+        return None
+    return (phase.after.cpu_by_role[role] - phase.before.cpu_by_role.get(role, 0)) / 1e9

@@ -1,9 +1,8 @@
 """One generator process: up to about 18,000 viewers on one event loop, told what to do by JSON lines.
 
-Owns the process: its loop, its connections, its answers. Must not know scenarios: it gets a range of viewers and a
-plan, and answers with counts. Each request is one line on standard input, each answer one line on standard output. It
-never speaks unasked, so that an idle generator costs nothing. End of input ends it, so that it does not outlive its
-master.
+Owns the process: its loop, its answers. Must not know scenarios: it gets a range of viewers and a plan, and answers with
+counts. Each request is one line on standard input, each answer one line on standard output. It never speaks unasked, so
+that an idle generator costs nothing. End of input ends it, so that it does not outlive its master.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import json
 import os
 import resource
 import signal
-import socket
 import sys
 import time
 from collections import Counter
@@ -24,46 +22,40 @@ from typing import Any
 
 import uvloop
 
+from bench.audience import Audience
 from bench.generator.body import Bodies
+from bench.generator.crowd import Crowd
 from bench.generator.receiver import Viewer, ViewerState
 from bench.generator.sender import Desk, Plan
 from bench.generator.swarm import Swarm
-from bench.generator.verify import Fault
+from bench.generator.verify import Clock, Fault
 from bench.histogram import Histogram
+from bench.load import Load
 
 __all__ = ["Generator", "Share", "raise_descriptor_limit", "room_name"]
 
-SOURCE_VIEWERS = 25_000
-"""Viewers per source address: one loopback address has about 28,000 ephemeral ports towards one destination."""
-IP_BIND_ADDRESS_NO_PORT = 24
-"""Not in `socket` before Python 3.12: choose the port at connect, when the destination is known."""
 DELAY_SECONDS = 0.05
 """How often the loop's own lateness is sampled."""
+WINDOWS_MAX = 120
+"""Windows of latency over time in a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
     """The part of a run that one process plays.
 
-    :ivar first: index of its first viewer; ``stop`` is one past its last.
-    :ivar per_room: viewers per room; viewer i is in room ``i // per_room``.
-    :ivar in_flight: handshakes at once.
-    :ivar slow: viewers whose receive buffer is made small, so that a pause is felt by the server soon.
+    :ivar load: the whole run's.
+    :ivar first: number of its first viewer; ``stop`` is one past its last.
+    :ivar epoch_ns: ``time.monotonic_ns()`` at the run's beginning.
     """
 
     host: str
     port: int
     path: str
+    load: dict[str, Any]
     first: int
     stop: int
-    per_room: int
-    seed: int
-    body_bytes: int
-    json_codec: bool
-    compression: bool
-    in_flight: int
-    slow: tuple[int, ...]
-    slow_rcvbuf: int
+    epoch_ns: int
 
 
 def room_name(seed: int, room: int) -> str:
@@ -85,48 +77,58 @@ class Generator:
     """
 
     def __init__(self, share: Share) -> None:
-        self.share = share
+        load = Load(**share.load)
+        audience = Audience(load)
         self.swarm = Swarm(
-            json_codec=share.json_codec,
-            compression=share.compression,
-            bodies=Bodies(share.seed, share.body_bytes),
-            room_name=lambda room: room_name(share.seed, room),
+            json_codec=load.codec == "json",
+            compression=load.compression,
+            bodies=Bodies(load.seed, load.body_bytes, load.text),
+            room_name=lambda room: room_name(load.seed, room),
+            clock=Clock(share.epoch_ns, int(load.late_seconds * 1e6), max(1.0, load.seconds / WINDOWS_MAX)),
         )
         self.swarm.host, self.swarm.path = f"{share.host}:{share.port}", share.path
-        self.swarm.may_gap = frozenset(share.slow)
-        self.viewers: dict[int, Viewer] = {}
-        self.desk = Desk(self.swarm, self.viewers)
-        self.join_times = Histogram()
+        self.swarm.may_gap = {"nobody": (), "slow": audience.slow, "everybody": range(audience.everybody)}[load.gaps]
+        self.crowd = Crowd(self.swarm, audience, load, share.host, share.port, range(share.first, share.stop))
+        self.viewers = self.crowd.viewers
+        self.desk = Desk(self.swarm, self.viewers, load.seed)
         self.loop_delay = Histogram()
-        self.opening = False
-        self.failed = 0
-        self.paused: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Do what one request says and return the answer. Raises KeyError for a request that does not exist."""
         match request["do"]:
             case "open":
-                self._spawn(self.connect_range(request["first"], request["stop"]))
+                self.crowd.opening += 1
+                self._spawn(self.crowd.open(request["first"], request["stop"], request["per_second"]))
             case "go":
-                plan = Plan(**(request["plan"] | {"senders": tuple(request["plan"]["senders"])}))
+                plan = Plan(**request["plan"])
                 self._spawn(self.desk.speak(plan))
+                self._spawn(self.crowd.suffer(plan))
             case "status":
-                return self.status(request.get("heads"))
+                return self.status(request.get("heads"), request.get("likes"))
+            case "likes":
+                return {"likes_by_room": self.desk.likes()}
             case "mark":
                 self.swarm.mark()
                 self.desk.mark()
                 self.loop_delay = Histogram()
             case "phase":
                 return self.phase()
-            case "pause":
-                self.pause()
             case "read":
-                self.read_on()
+                self.crowd.read_on()
             case "return":
-                self._spawn(self.bring_back())
+                self.crowd.opening += 1
+                self._spawn(self.crowd.bring_back())
             case "report":
-                return self.report(request["heads"])
+                return self.report(request["heads"], request["likes"])
+            case "close":
+                self.crowd.close()
+            case "closed":
+                return {
+                    "open": sum(viewer.transport is not None for viewer in self.viewers.values()),
+                    "orderly": self.swarm.orderly,
+                    "orderly_bytes": self.swarm.orderly_bytes,
+                }
             case unknown:
                 raise KeyError(unknown)
         return {}
@@ -141,123 +143,84 @@ class Generator:
         if not task.cancelled():
             task.result()
 
-    async def connect_range(self, first: int, stop: int) -> None:
-        """Connect and join viewers, a bounded number at once."""
-        self.opening = True
-        todo = iter(range(first, stop))
-        await asyncio.gather(*(self._connect_some(todo) for _ in range(self.share.in_flight)))
-        gc.collect()
-        gc.freeze()
-        self.opening = False
+    def status(self, heads: dict[str, list[int]] | None, likes: dict[str, int] | None = None) -> dict[str, Any]:
+        """Counts so far.
 
-    async def _connect_some(self, todo: Iterator[int]) -> None:
-        for index in todo:
-            viewer = self.viewers[index] = Viewer(self.swarm, index, index // self.share.per_room)
-            await self._connect(viewer)
-
-    async def _connect(self, viewer: Viewer) -> None:
-        loop = asyncio.get_running_loop()
-        began = time.monotonic_ns()
-        joined = viewer.waiter = loop.create_future()
-        share = self.share
-        try:
-            source = viewer.index // SOURCE_VIEWERS
-            if source or viewer.index in self.swarm.may_gap:
-                sock = self._socket(viewer.index, source)
-                await loop.sock_connect(sock, (share.host, share.port))
-                await loop.create_connection(lambda: viewer, sock=sock)
-            else:
-                await loop.create_connection(lambda: viewer, share.host, share.port)
-            await joined
-        except OSError as error:
-            self.failed += 1
-            self.swarm.faults.add(Fault("connect", viewer.index, detail=str(error)))
-            return
-        self.join_times.add((time.monotonic_ns() - began) // 1000)
-
-    def _socket(self, index: int, source: int) -> socket.socket:
-        sock = socket.socket()
-        sock.setblocking(False)
-        if index in self.swarm.may_gap:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.share.slow_rcvbuf)
-        if source:
-            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            sock.bind((f"127.0.0.{1 + source}", 0))
-        return sock
-
-    def pause(self) -> None:
-        """The slow viewers stop reading."""
-        for index in self.swarm.may_gap:
-            viewer = self.viewers.get(index)
-            if viewer is not None and viewer.transport is not None:
-                viewer.transport.pause_reading()
-                self.paused.add(index)
-
-    def read_on(self) -> None:
-        """The slow viewers read again."""
-        for index in self.paused:
-            transport = self.viewers[index].transport
-            if transport is not None:
-                transport.resume_reading()
-        self.paused.clear()
-
-    async def bring_back(self) -> None:
-        """Reconnect every closed viewer with its position."""
-        self.opening = True
-        for viewer in self.viewers.values():
-            if viewer.state is ViewerState.CLOSED:
-                await self._connect(viewer)
-        self.opening = False
-
-    def status(self, heads: dict[str, list[int]] | None) -> dict[str, Any]:
-        """Counts so far. With ``heads`` (room → [epoch, offset]) also how many reading viewers are behind them."""
+        :param heads: room → [epoch, offset]; the answer then says how many reading viewers are behind them, and to how many
+            offsets this process's viewers are entitled.
+        :param likes: room → likes sent; the answer then says how many rooms' counters are below.
+        """
         tally = self.swarm.settle()
         status = {
-            "opening": self.opening,
+            "opening": self.crowd.opening > 0,
             "joined": self.swarm.live,
-            "failed": self.failed,
+            "failed": self.crowd.failed,
             "deliveries": tally.deliveries,
             "frames": tally.frames,
             "last_frame_bytes": max((log.latest_bytes for log in self.swarm.logs.values()), default=0),
             "limit_frames": self.swarm.limit_received,
             "cpu_ns": time.process_time_ns(),
             "heads": {room: [log.epoch, log.head] for room, log in self.swarm.logs.items()},
-            "likes": max((log.likes for log in self.swarm.logs.values()), default=0),
-            "met_policy": sum(index in self.swarm.gapped or index in self.swarm.closed for index in self.swarm.may_gap),
+            "likes": sum(log.likes for log in self.swarm.logs.values()),
+            "met_policy": sum(index in self.swarm.gapped or index in self.swarm.closed for index in self.crowd.slow),
             "closures": len(self.swarm.closed),
+            "storms": self.crowd.storms,
+            "cut": self.crowd.cut,
         } | self.desk.statistics()
         if heads is not None:
             status["behind"] = sum(1 for _ in self._behind(heads))
+            status["entitled"] = self.swarm.entitled
+        if likes is not None:
+            logs = self.swarm.logs
+            status["unliked"] = sum(int(room) in logs and logs[int(room)].likes < total for room, total in likes.items())
         return status
 
     def _behind(self, heads: dict[str, list[int]]) -> Iterator[tuple[Viewer, int]]:
         """Viewers that are connected, read, and have not everything: (viewer, head)."""
-        known = {int(room): (epoch, head) for room, (epoch, head) in heads.items()}
+        known: dict[int, tuple[int, int]] = {}
+        for room, (epoch, head) in heads.items():
+            log = self.swarm.logs.get(int(room))
+            if log is not None and log.epoch == epoch:
+                log.head = max(log.head, head)
+                known[int(room)] = epoch, log.head
         for viewer in self.viewers.values():
             log = viewer.log
             if log is None or viewer.room not in known:
                 continue
             epoch, head = known[viewer.room]
-            waiting = viewer.state is ViewerState.CLOSED or viewer.index in self.paused
+            waiting = viewer.state is ViewerState.CLOSED or viewer.index in self.crowd.paused
             if not waiting and log.epoch == epoch and viewer.cursor < head:
                 yield viewer, head
 
-    def report(self, heads: dict[str, list[int]]) -> dict[str, Any]:
-        """Final checks, then the counts and faults of the whole run, as `bench.stage` reads them."""
+    def report(self, heads: dict[str, list[int]], likes: dict[str, int]) -> dict[str, Any]:
+        """Final checks, then the counts and faults of the whole run, as `bench.certificate` reads them."""
         swarm = self.swarm
         swarm.mark()
         for viewer, head in self._behind(heads):
             swarm.tally.lost += head - viewer.cursor
             swarm.fault(viewer, "behind", viewer.cursor + 1, head, "never arrived")
+        for viewer in self.viewers.values():
+            if viewer.state is ViewerState.CLOSED and viewer.log is not None:
+                viewer.log.leave(viewer.cursor)
         self.desk.verify()
         swarm.tally.reordered += sum(log.check_order() for log in swarm.logs.values())
+        for room, total in likes.items():
+            log = swarm.logs.get(int(room))
+            if log is not None and log.likes != total:
+                swarm.faults.add(Fault("likes", -1, log.room, detail=f"{log.likes} counted, {total} sent"))
         swarm.mark()
+        entitled, accounted = swarm.entitled, swarm.past.accounted
+        if entitled != accounted:
+            swarm.faults.add(Fault("balance", -1, detail=f"entitled to {entitled} offsets, {accounted} accounted for"))
         return self.status(None) | {
+            "entitled": entitled,
             "total": swarm.past.dump(),
             "faults": [asdict(fault) for fault in swarm.faults.kept],
             "fault_counts": swarm.faults.counts,
             "rooms": {room: [log.epoch, len(log.what), log.digest()] for room, log in swarm.logs.items()},
-            "join_times": self.join_times.dump(),
+            "join_times": self.crowd.join_times.dump(),
+            "return_times": self.crowd.return_times.dump(),
+            "busy": swarm.busy,
             "gapped": Counter(swarm.gapped.values()),
             "closed": Counter(swarm.closed.values()),
         }
@@ -285,8 +248,7 @@ async def serve() -> None:
     loop.set_exception_handler(_give_up)
     reader = asyncio.StreamReader(limit=1 << 24)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    share = json.loads(await reader.readline())
-    generator = Generator(Share(**(share | {"slow": tuple(share["slow"])})))
+    generator = Generator(Share(**json.loads(await reader.readline())))
     delay = loop.create_task(generator.measure_delay())
     while line := await reader.readline():
         request = json.loads(line)

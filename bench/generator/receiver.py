@@ -32,7 +32,7 @@ from bench.generator.wire import (
     upgrade_request,
 )
 
-__all__ = ["JOIN_REF", "Viewer", "ViewerState"]
+__all__ = ["JOIN_REF", "Busy", "Viewer", "ViewerState"]
 
 JOIN_REF = 1 << 48
 """The ref of every join; comments count from 1."""
@@ -51,11 +51,20 @@ class ViewerState(IntEnum):
     LIVE = 3
     RESUMING = 4
     """Live, but the first batch may begin before the position."""
-    CLOSED = 5
+    LEAVING = 5
+    """This side ends the connection."""
+    CLOSED = 6
+
+
+class Busy(ConnectionError):
+    """The server refused the handshake for the time being (429, 503)."""
 
 
 class Viewer(asyncio.Protocol):
-    """One connection, and across reconnects one position."""
+    """One connection, and across reconnects one position.
+
+    :ivar received: bytes read from the present connection.
+    """
 
     __slots__ = (
         "cursor",
@@ -63,6 +72,7 @@ class Viewer(asyncio.Protocol):
         "frames",
         "index",
         "log",
+        "received",
         "room",
         "state",
         "swarm",
@@ -80,6 +90,7 @@ class Viewer(asyncio.Protocol):
         self.frames = _NO_FRAMES
         self.log: Log | None = None
         self.tail = b""
+        self.received = 0
         self.expects_snapshot = True
         self.transport: asyncio.Transport | None = None
         self.waiter: asyncio.Future[None] | None = None
@@ -88,6 +99,7 @@ class Viewer(asyncio.Protocol):
         """Send the upgrade request."""
         self.transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
         self.tail = b""
+        self.received = 0
         self.state = ViewerState.UPGRADING
         swarm = self.swarm
         self.send(upgrade_request(swarm.host, swarm.path, self._key(), swarm.subprotocol, swarm.compression))
@@ -97,6 +109,7 @@ class Viewer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """The hot path: one whole frame, known to this process, at the cursor."""
+        self.received += len(data)
         frame = self.frames.get(self.cursor + 1)
         if frame is not None and data == frame.raw and not self.tail:
             self.cursor = frame.last
@@ -144,6 +157,9 @@ class Viewer(asyncio.Protocol):
             self.tail = data
             return len(data)
         headers = answer.headers
+        if answer.status in (429, 503):
+            self._refused()
+            return len(data)
         if answer.status != 101:
             raise WireError(f"the upgrade was answered with {answer.status}")
         if headers.get("sec-websocket-accept") != accept_of(self._key()):
@@ -159,6 +175,31 @@ class Viewer(asyncio.Protocol):
             join += [self.log.epoch, self.cursor, self.swarm.sessions.get(self.index)]
         self.send(self.swarm.encode(join))
         return answer.end
+
+    def _refused(self) -> None:
+        self.swarm.busy += 1
+        self.state = ViewerState.LEAVING
+        if self.waiter is not None:
+            self.waiter.set_exception(Busy("the server has no place"))
+            self.waiter = None
+        assert self.transport is not None
+        self.transport.abort()
+
+    def cut(self) -> None:
+        """Lose the connection, as in a tunnel."""
+        self._leave()
+        assert self.transport is not None
+        self.transport.abort()
+
+    def leave(self) -> None:
+        """Close the connection in order; what the server answers ends it."""
+        self._leave()
+        self.send(client_frame(CLOSE, (1000).to_bytes(2, "big"), os.urandom(4)))
+
+    def _leave(self) -> None:
+        if self.state in (ViewerState.LIVE, ViewerState.RESUMING):
+            self.swarm.live -= 1
+        self.state = ViewerState.LEAVING
 
     def send(self, frame: bytes) -> None:
         """Write one client frame."""
@@ -205,6 +246,11 @@ class Viewer(asyncio.Protocol):
         payload = data[header.start : header.end]
         if header.opcode == PING:
             self.send(client_frame(PONG, payload, os.urandom(4)))
+        elif header.opcode == CLOSE and self.state is ViewerState.LEAVING:
+            self.swarm.orderly += 1
+            self.swarm.orderly_bytes += self.received
+            assert self.transport is not None
+            self.transport.close()
         elif header.opcode == CLOSE:
             self.swarm.closed[self.index] = int.from_bytes(payload[:2], "big")
             self.send(client_frame(CLOSE, payload[:2], os.urandom(4)))
@@ -245,10 +291,15 @@ class Viewer(asyncio.Protocol):
         if log is None or log.epoch != epoch:
             if log is not None:
                 log.settle(swarm.tally)
+                swarm.past_logs.append(log)
             log = swarm.logs[self.room] = Log(self.room, handle, epoch, offset, swarm.bodies, swarm.faults)
         log.base = min(log.base, offset)
         log.head = max(log.head, offset)
         log.likes = max(log.likes, counters[0] if counters else 0)
+        if log is not self.log:
+            if self.log is not None:
+                self.log.leave(self.cursor)
+            log.enter(offset)
         self.log = log
         self.cursor = offset
         self.expects_snapshot = False
@@ -263,6 +314,7 @@ class Viewer(asyncio.Protocol):
         self.expects_snapshot = last == 0
         if last:
             self.cursor = last
+            self.log.head = max(self.log.head, last)
 
     def _count_gap(self, first: int, last: int, reason: str) -> None:
         swarm = self.swarm
@@ -298,7 +350,7 @@ class Viewer(asyncio.Protocol):
             self.cursor = frame.last
         else:
             self._repeated(frame)
-        if frame.last >= frame.first:
+        if frame.last >= frame.first and self.state is ViewerState.RESUMING:
             self.state = ViewerState.LIVE
 
     def _repeated(self, frame: Frame) -> None:
@@ -326,7 +378,7 @@ class Viewer(asyncio.Protocol):
         swarm = self.swarm
         if self.state in (ViewerState.LIVE, ViewerState.RESUMING):
             swarm.live -= 1
-        if not swarm.stopping:
+        if not swarm.stopping and self.state is not ViewerState.LEAVING:
             code = swarm.closed.setdefault(self.index, 0)
             if self.index not in swarm.may_gap or not (4000 <= code < 4200 or code == 0):
                 swarm.fault(self, "closed", self.cursor, self.cursor, f"code {code or 'none'} {exc or ''}".rstrip())

@@ -9,6 +9,8 @@ time, so that no delay is hidden (no coordinated omission).
 from __future__ import annotations
 
 import asyncio
+import random
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic_ns
@@ -19,32 +21,41 @@ from bench.generator.receiver import Viewer, ViewerState
 from bench.generator.swarm import Swarm
 from bench.histogram import Histogram
 
-__all__ = ["Plan", "Desk", "sender_indexes"]
+__all__ = ["Desk", "Plan"]
 
 WRITE_BUFFER_BYTES = 65_536
 """Unanswered messages (likes) are sent only as fast as the socket takes them."""
 COMMENT, LIKE = 3, 4
 """Kinds of the messages sent here; a like has no answer."""
+PATTERN = 1009
+"""Kinds repeat after so many messages; a prime, so that senders do not always send the same kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to be said in one phase.
+    """What is to be said, and what is to happen meanwhile, in one phase.
 
-    :ivar mode: ``burst`` (each sender ``total // senders`` comments at the start instant), ``steady`` (``total``
-        comments ``1 / rate`` apart, senders in turn), ``comments`` (each sender keeps ``window`` unanswered until all
-        are sent) or ``likes`` (as fast as the socket takes them).
+    :ivar speech: ``burst`` (``total`` messages at the start instant, and again ``bursts - 1`` times, a second apart),
+        ``rate`` (``total`` messages ``1 / rate`` apart) or ``flood`` (each sender keeps ``window`` unanswered until all
+        are sent). Senders take turns.
     :ivar start_ns: ``time.monotonic_ns()`` of the first intended time.
     :ivar total: messages of all senders in all processes.
-    :ivar senders: viewer indexes, of all processes.
+    :ivar senders: viewer numbers, of all processes.
+    :ivar like_share: of the messages; the others are comments.
+    :ivar storms: seconds after the start, and number, of each storm.
+    :ivar slow: whether slow viewers are slow.
     """
 
-    mode: str
-    start_ns: int
+    speech: str
     total: int
     senders: tuple[int, ...]
+    start_ns: int = 0
     rate: float = 0.0
+    bursts: int = 1
     window: int = 64
+    like_share: float = 0.0
+    storms: tuple[tuple[float, int], ...] = ()
+    slow: bool = False
 
 
 class Voice:
@@ -62,14 +73,20 @@ class Voice:
 
 
 class Desk:
-    """All senders of one process."""
+    """All senders of one process.
 
-    def __init__(self, swarm: Swarm, viewers: Mapping[int, Viewer]) -> None:
+    :param seed: of the order of kinds.
+    """
+
+    def __init__(self, swarm: Swarm, viewers: Mapping[int, Viewer], seed: int) -> None:
         self._swarm = swarm
         self._viewers = viewers
+        self._seed = seed
         self._voices: dict[int, Voice] = {}
         self._wake: dict[int, asyncio.Event] = {}
         self.sending = False
+        self.due_ns = 0
+        """When the schedule goes on: until then nobody misses anything."""
         self.acknowledged = Histogram()
         """Intended time → reply, microseconds."""
         self.late = Histogram()
@@ -83,35 +100,45 @@ class Desk:
 
     async def speak(self, plan: Plan) -> None:
         """Send this process's part of a plan; returns when the last message has been handed over."""
-        mine = [index for index in plan.senders if index in self._viewers]
-        for index in mine:
-            self._voices.setdefault(index, Voice(self._viewers[index]))
+        for index in plan.senders:
+            if index in self._viewers:
+                self._voices.setdefault(index, Voice(self._viewers[index]))
+        likes = self._pattern(plan.like_share)
         self.sending = True
         try:
-            match plan.mode:
+            match plan.speech:
                 case "burst":
-                    await self._burst(plan, mine)
-                case "steady":
-                    await self._steady(plan)
-                case _:
-                    await _until(plan.start_ns)
-                    share = plan.total // len(plan.senders)
-                    one = self._comments if plan.mode == "comments" else self._likes
-                    await asyncio.gather(*(one(self._voices[index], share, plan.window) for index in mine))
+                    await self._burst(plan, likes)
+                case "rate":
+                    await self._rate(plan, likes)
+                case "flood":
+                    await self._flood(plan, likes)
+                case unknown:
+                    raise KeyError(unknown)
         finally:
             self.sending = False
 
-    async def _burst(self, plan: Plan, mine: list[int]) -> None:
-        share = plan.total // len(plan.senders)
-        frames = [
-            (voice, b"".join(self._comment(voice, plan.start_ns) for _ in range(share)))
-            for voice in (self._voices[index] for index in mine)
-        ]
-        await _until(plan.start_ns)
-        for voice, frame in frames:
-            self._hand(voice, frame, plan.start_ns)
+    def _pattern(self, like_share: float) -> list[bool]:
+        """Whether a message is a like, by its number modulo `PATTERN`."""
+        likes = round(PATTERN * like_share)
+        pattern = [True] * likes + [False] * (PATTERN - likes)
+        random.Random(self._seed).shuffle(pattern)
+        return pattern
 
-    async def _steady(self, plan: Plan) -> None:
+    async def _burst(self, plan: Plan, likes: list[bool]) -> None:
+        count = len(plan.senders)
+        for burst in range(plan.bursts):
+            due = plan.start_ns + burst * 1_000_000_000
+            frames: dict[Voice, list[bytes]] = {}
+            for number in range(plan.total):
+                voice = self._voices.get(plan.senders[number % count])
+                if voice is not None:
+                    frames.setdefault(voice, []).append(self._message(voice, due, likes[number % PATTERN]))
+            await self._until(due)
+            for voice, parts in frames.items():
+                self._hand(voice, b"".join(parts), due)
+
+    async def _rate(self, plan: Plan, likes: list[bool]) -> None:
         count = len(plan.senders)
         step = 1e9 / plan.rate
         for number in range(plan.total):
@@ -119,41 +146,50 @@ class Desk:
             if voice is None:
                 continue
             due = plan.start_ns + int(number * step)
-            await _until(due)
-            self._hand(voice, self._comment(voice, due), due)
+            await self._until(due)
+            self._hand(voice, self._message(voice, due, likes[number % PATTERN]), due)
 
-    async def _comments(self, voice: Voice, share: int, window: int) -> None:
+    async def _flood(self, plan: Plan, likes: list[bool]) -> None:
+        await self._until(plan.start_ns)
+        share = plan.total // len(plan.senders)
+        mine = (index for index in plan.senders if index in self._viewers)
+        await asyncio.gather(*(self._flow(self._voices[index], share, plan.window, likes) for index in mine))
+
+    async def _flow(self, voice: Voice, share: int, window: int, likes: list[bool]) -> None:
         wake = self._wake[voice.viewer.index] = asyncio.Event()
-        goal = voice.sent + share
-        while voice.sent < goal and voice.viewer.state is not ViewerState.CLOSED:
-            free = min(window - len(voice.intended), goal - voice.sent)
-            now = monotonic_ns()
-            if free > 0:
-                self._hand(voice, b"".join(self._comment(voice, now) for _ in range(free)), now)
-            wake.clear()
-            await wake.wait()
+        done = 0
+        while done < share and voice.viewer.transport is not None:
+            free = min(window - len(voice.intended), share - done)
+            if free <= 0:
+                wake.clear()
+                await wake.wait()
+            elif voice.viewer.transport.get_write_buffer_size() >= WRITE_BUFFER_BYTES:
+                await asyncio.sleep(0.001)
+            else:
+                now = monotonic_ns()
+                parts = [self._message(voice, now, likes[(done + n) % PATTERN]) for n in range(free)]
+                self._hand(voice, b"".join(parts), now)
+                done += free
+                await asyncio.sleep(0)
         del self._wake[voice.viewer.index]
 
-    async def _likes(self, voice: Voice, share: int, window: int) -> None:
-        assert voice.viewer.log is not None
-        handle = voice.viewer.log.handle
-        goal = voice.likes + share
-        while voice.likes < goal and voice.viewer.transport is not None:
-            if voice.viewer.transport.get_write_buffer_size() < WRITE_BUFFER_BYTES:
-                totals = range(voice.likes + 1, min(voice.likes + window, goal) + 1)
-                voice.likes = totals[-1]
-                voice.viewer.send(b"".join(self._swarm.encode([LIKE, handle, total]) for total in totals))
-                await asyncio.sleep(0)
-            else:
-                await asyncio.sleep(0.001)
+    async def _until(self, moment_ns: int) -> None:
+        """Sleep until a ``time.monotonic_ns()``; yields once even if it is past."""
+        self.due_ns = moment_ns
+        await asyncio.sleep(0)
+        while (rest := moment_ns - monotonic_ns()) > 0:  # noqa: ASYNC110  # a timer may fire a little early
+            await asyncio.sleep(rest / 1e9)
 
-    def _comment(self, voice: Voice, intended_ns: int) -> bytes:
-        voice.sent += 1
-        viewer = voice.viewer
+    def _message(self, voice: Voice, intended_ns: int, like: bool) -> bytes:
+        viewer, swarm = voice.viewer, self._swarm
         assert viewer.log is not None
+        if like:
+            voice.likes += 1
+            return swarm.encode([LIKE, viewer.log.handle, voice.likes])
+        voice.sent += 1
         voice.intended[voice.sent] = intended_ns
-        body = self._swarm.bodies.write(Claim(viewer.room, viewer.index, voice.sent, intended_ns))
-        return self._swarm.encode([COMMENT, voice.sent, viewer.log.handle, body])
+        claim = Claim(viewer.index, voice.sent, (intended_ns - swarm.clock.epoch_ns) // 1000)
+        return swarm.encode([COMMENT, voice.sent, viewer.log.handle, swarm.bodies.write(claim, viewer.room)])
 
     def _hand(self, voice: Voice, frame: bytes, intended_ns: int) -> None:
         if voice.viewer.transport is None:
@@ -180,12 +216,21 @@ class Desk:
         voices = self._voices.values()
         return {
             "sending": self.sending,
+            "scheduled": self.due_ns > monotonic_ns(),
             "sent": sum(voice.sent for voice in voices),
             "waiting": sum(len(voice.intended) for voice in voices if voice.viewer.state is not ViewerState.CLOSED),
             "accepted": sum(len(voice.accepted) for voice in voices),
             "refused": sum(len(voice.refused) for voice in voices),
             "likes_sent": sum(voice.likes for voice in voices),
         }
+
+    def likes(self) -> Counter[int]:
+        """Likes sent in all phases, by room."""
+        rooms: Counter[int] = Counter()
+        for voice in self._voices.values():
+            if voice.likes:
+                rooms[voice.viewer.room] += voice.likes
+        return rooms
 
     def verify(self) -> int:
         """After the run: every accepted comment stands where its reply said. Returns how many do not.
@@ -203,17 +248,3 @@ class Desk:
             if voice.intended:
                 self._swarm.fault(viewer, "missing", detail=f"{len(voice.intended)} comments were never answered")
         return wrong
-
-
-def sender_indexes(senders: int, viewers_per_room: int, rooms: int) -> tuple[int, ...]:
-    """Viewer indexes of ``senders`` speakers of each room, evenly spread; rooms take turns."""
-    return tuple(
-        room * viewers_per_room + number * viewers_per_room // senders for number in range(senders) for room in range(rooms)
-    )
-
-
-async def _until(moment_ns: int) -> None:
-    """Sleep until a ``time.monotonic_ns()``; yields once even if it is past."""
-    await asyncio.sleep(0)
-    while (rest := moment_ns - monotonic_ns()) > 0:  # noqa: ASYNC110  # a timer may fire a little early
-        await asyncio.sleep(rest / 1e9)

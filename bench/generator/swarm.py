@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 from bench.generator.body import Bodies
-from bench.generator.verify import Fault, Faults, Frame, Log, Tally, fold
+from bench.generator.verify import Clock, Fault, Faults, Frame, Log, Tally, fold
 from bench.generator.wire import BINARY, TEXT, Header, WireError, client_frame, inflate
 
 if TYPE_CHECKING:
@@ -28,9 +28,20 @@ class Swarm:
     :ivar on_reply: called with (viewer, ref, code, offset) for each reply to a comment.
     :ivar holes: ranges that a viewer missed without a gap.
     :ivar may_gap: viewers that the scenario allows a gap or a resumable close.
+    :ivar orderly: connections that this side closed and the server answered; ``orderly_bytes`` is all that was read from
+        them, handshakes included.
+    :ivar busy: handshakes that were refused for the time being.
     """
 
-    def __init__(self, *, json_codec: bool, compression: bool, bodies: Bodies, room_name: Callable[[int], str]) -> None:
+    def __init__(
+        self,
+        *,
+        json_codec: bool,
+        compression: bool,
+        bodies: Bodies,
+        room_name: Callable[[int], str],
+        clock: Clock | None = None,
+    ) -> None:
         self.json_codec = json_codec
         self.compression = compression
         self.subprotocol = "roomcast.v1.json" if json_codec else "roomcast.v1.msgpack"
@@ -38,20 +49,23 @@ class Swarm:
         self.room_name = room_name
         self.host = ""
         self.path = "/"
-        self.tally = Tally()
-        self.past = Tally()
+        self.clock = clock or Clock()
+        self.tally = Tally(self.clock)
+        self.past = Tally(self.clock)
         self.faults = Faults()
         self.logs: dict[int, Log] = {}
+        self.past_logs: list[Log] = []
         self.holes: dict[int, list[tuple[int, int]]] = {}
         self.sessions: dict[int, str] = {}
         self.gapped: dict[int, str] = {}
         self.closed: dict[int, int] = {}
         self.byes: dict[int, int] = {}
-        self.may_gap: frozenset[int] = frozenset()
+        self.may_gap: Container[int] = frozenset()
         self.on_reply: Callable[[Viewer, int, int, int], None] = lambda viewer, ref, code, offset: None
         self.limit_frame: Frame | None = None
         self.limit_received = 0
         self.live = 0
+        self.orderly = self.orderly_bytes = self.busy = 0
         self.stopping = False
 
     def encode(self, message: list[Any]) -> bytes:
@@ -79,6 +93,11 @@ class Swarm:
         """Record a fault of one viewer."""
         self.faults.add(Fault(kind, viewer.index, viewer.room, first, last, detail))
 
+    @property
+    def entitled(self) -> int:
+        """Offsets that this process's viewers are entitled to so far, as far as this process knows the rooms' heads."""
+        return sum(log.viewers * log.head - log.bases for log in self.past_logs + list(self.logs.values()))
+
     def settle(self) -> Tally:
         """Bring the counts up to date and return them."""
         for log in self.logs.values():
@@ -100,4 +119,4 @@ class Swarm:
     def mark(self) -> None:
         """Begin counting anew; positions stay."""
         self.past.merge(self.settle().dump())
-        self.tally = Tally()
+        self.tally = Tally(self.clock)

@@ -12,6 +12,8 @@ Faults:
 ``disagree``   two frames put different messages at one offset
 ``order``      one sender's messages do not stand in the order in which they were sent
 ``moved``      the reply to a comment named another offset than the one where it is; ``missing`` it is nowhere
+``likes``      a room's like counter is not the number of likes sent there
+``balance``    the counts of one process do not add up to the deliveries its viewers are entitled to
 ``behind``     a viewer never got the last offsets; ``wire`` and ``message`` bytes that break the protocol
 ``closed``     the server ended a connection; ``connect`` it refused one; ``refused`` a request got an error code
 """
@@ -19,17 +21,20 @@ Faults:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 from zlib import crc32
 
 from bench.generator.body import Bodies
 from bench.histogram import Histogram
 
-__all__ = ["Fault", "Faults", "Frame", "Log", "SLOT_SHIFT", "Tally"]
+__all__ = ["Clock", "Fault", "Faults", "Frame", "Log", "SLOT_SHIFT", "Tally"]
 
 SLOT_SHIFT = 16
 """Receipts are counted in slots of 65 µs, the resolution of every latency."""
+COARSE_SHIFT = 4
+"""A frame whose receipts fill many slots took long to fan out: 1 ms is then resolution enough."""
+SLOTS_FINE = 128
 FRAMES_KEPT = 256
 """Decoded frames remembered per room and process; an older one is decoded and checked again."""
 FAULTS_KEPT = 40
@@ -69,15 +74,41 @@ class Faults:
             self.kept.append(fault)
 
 
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How receipts are timed.
+
+    :ivar epoch_ns: ``time.monotonic_ns()`` at the run's beginning, the zero of intended times.
+    :ivar late_us: deliveries that took longer are late.
+    :ivar window_seconds: latencies over time are counted in windows of this length.
+    """
+
+    epoch_ns: int = 0
+    late_us: int = 5_000_000
+    window_seconds: float = 1.0
+
+
 @dataclass(slots=True)
 class Tally:
-    """Counts since the last mark. A delivery is one event at one viewer."""
+    """Counts since the last mark. A delivery is one event at one viewer.
 
+    Every offset that a viewer is entitled to is exactly one of: delivered, altered, twice, omitted, in a gap, lost.
+
+    :ivar late: deliveries that took longer than the clock allows; they are delivered all the same.
+    :ivar duplicated: events that a viewer got again, beyond its entitlement.
+    :ivar twice: offsets that repeat a message of another offset.
+    :ivar lag: receipt of a frame after the first viewer of the same process had it, microseconds.
+    :ivar latency: intended send → receipt in microseconds, by window since the run's beginning.
+    """
+
+    clock: Clock = field(default_factory=Clock)
     deliveries: int = 0
+    late: int = 0
     frames: int = 0
     wire_bytes: int = 0
     lost: int = 0
     duplicated: int = 0
+    twice: int = 0
     reordered: int = 0
     altered: int = 0
     omitted: int = 0
@@ -87,17 +118,35 @@ class Tally:
     silent_frames: int = 0
     first_ns: int = 0
     last_ns: int = 0
-    latency: Histogram = field(default_factory=Histogram)
+    lag: Histogram = field(default_factory=Histogram)
+    latency: dict[int, Histogram] = field(default_factory=dict)
+
+    @property
+    def accounted(self) -> int:
+        """Offsets of which is known what became of them."""
+        return self.deliveries + self.altered + self.twice + self.omitted + self.gap_offsets + self.lost
+
+    def whole_latency(self) -> Histogram:
+        """Of all windows."""
+        whole = Histogram()
+        for histogram in self.latency.values():
+            whole.merge(histogram)
+        return whole
 
     def dump(self) -> dict[str, Any]:
-        """As JSON: the counts, and the histogram as `Histogram.dump`."""
-        return {name: value for name, value in asdict(self).items() if name != "latency"} | {"latency": self.latency.dump()}
+        """As JSON: the counts, and the histograms as `Histogram.dump`."""
+        counts = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("clock", "lag", "latency")}
+        windows = {str(window): histogram.dump() for window, histogram in self.latency.items()}
+        return counts | {"lag": self.lag.dump(), "latency": windows}
 
     def merge(self, dumped: dict[str, Any]) -> None:
         """Add what another process dumped."""
         for name, value in dumped.items():
             if name == "latency":
-                self.latency.merge(Histogram.load(value))
+                for window, histogram in value.items():
+                    self.latency.setdefault(int(window), Histogram()).merge(Histogram.load(histogram))
+            elif name == "lag":
+                self.lag.merge(Histogram.load(value))
             elif name == "first_ns":
                 self.first_ns = min(filter(None, (self.first_ns, value)), default=0)
             elif name == "last_ns":
@@ -126,12 +175,15 @@ class Log:
     :ivar frames: first offset → the latest frame with events that begins there.
     :ivar silent: the latest frame without events (heartbeat or counters).
     :ivar head: highest offset seen or acknowledged.
+    :ivar viewers: of this process who are entitled to what comes; ``bases`` is the sum of where they came in, so that
+        they are entitled to ``viewers * head - bases`` offsets in all.
     """
 
     __slots__ = (
         "_bodies",
         "_faults",
         "base",
+        "bases",
         "epoch",
         "frames",
         "handle",
@@ -139,6 +191,7 @@ class Log:
         "likes",
         "room",
         "silent",
+        "viewers",
         "what",
         "where",
     )
@@ -148,6 +201,7 @@ class Log:
         self.handle = handle
         self.epoch = epoch
         self.base = base
+        self.bases = self.viewers = 0
         self.head = base
         self.likes = 0
         self.frames: dict[int, Frame] = {}
@@ -156,6 +210,16 @@ class Log:
         self.where: dict[int, int] = {}
         self._bodies = bodies
         self._faults = faults
+
+    def enter(self, offset: int) -> None:
+        """A viewer is entitled to everything after ``offset``."""
+        self.viewers += 1
+        self.bases += offset
+
+    def leave(self, offset: int) -> None:
+        """A viewer who has come to ``offset`` is entitled to nothing more: its connection ended, or the epoch."""
+        self.viewers -= 1
+        self.bases -= offset
 
     def learn(self, raw: bytes, batch: list[Any], viewer: int, tally: Tally) -> Frame:
         """Check a batch not seen before and remember its frame.
@@ -200,8 +264,8 @@ class Log:
             frame.omitted += event[2]
             return offset + int(event[2])
         body, ref = (event[3], event[2]) if kind == COMMENT else (None, 0)
-        claim = self._bodies.read(body)
-        if claim is None or claim.room != self.room or ref not in (0, claim.sequence):
+        claim = self._bodies.read(body, self.room)
+        if claim is None or ref not in (0, claim.sequence):
             frame.bad += 1
             self._fault("altered", viewer, offset, f"{event!r:.120}")
             return offset + 1
@@ -214,7 +278,7 @@ class Log:
             self._fault("twice", viewer, offset, f"{_name(message)} also stands at {other}")
         else:
             frame.good += 1
-            frame.intended[claim.intended_ns] = frame.intended.get(claim.intended_ns, 0) + 1
+            frame.intended[claim.intended_us] = frame.intended.get(claim.intended_us, 0) + 1
         return offset + 1
 
     def settle(self, tally: Tally) -> None:
@@ -268,16 +332,32 @@ def fold(frame: Frame, tally: Tally) -> None:
         tally.silent_frames += count
         return
     tally.deliveries += frame.good * count
-    tally.duplicated += frame.twice * count
+    tally.twice += frame.twice * count
     tally.altered += frame.bad * count
     tally.omitted += frame.omitted * count
     low, high = min(times) << SLOT_SHIFT, (max(times) + 1) << SLOT_SHIFT
     tally.first_ns = min(tally.first_ns or low, low)
     tally.last_ns = max(tally.last_ns, high)
+    shift = SLOT_SHIFT
+    if len(times) > SLOTS_FINE:
+        shift += COARSE_SHIFT
+        fine, times = times, {}
+        for slot, viewers in fine.items():
+            times[slot >> COARSE_SHIFT] = times.get(slot >> COARSE_SHIFT, 0) + viewers
+    clock = tally.clock
+    began = min(times)
     for slot, viewers in times.items():
-        middle = (slot << SLOT_SHIFT) + (1 << SLOT_SHIFT >> 1)
-        for intended, events in frame.intended.items():
-            tally.latency.add((middle - intended) // 1000, viewers * events)
+        tally.lag.add((slot - began << shift) // 1000, viewers)
+        received_us = ((slot << shift) + (1 << shift >> 1) - clock.epoch_ns) // 1000
+        window = int(received_us / 1e6 / clock.window_seconds)
+        latency = tally.latency.get(window)
+        if latency is None:
+            latency = tally.latency[window] = Histogram()
+        for intended_us, events in frame.intended.items():
+            took = received_us - intended_us
+            latency.add(took, viewers * events)
+            if took > clock.late_us:
+                tally.late += viewers * events
 
 
 def key_of(sender: int, sequence: int) -> int:

@@ -1,205 +1,218 @@
-"""The result of a run: one record, as JSON for machines and as a table for people.
+"""The record of a run: everything it found out, as JSON for machines.
 
-Owns the record's fields and how they are shown. Must not know how they were measured.
+Owns the record's shape and the list of figures. Must not know how they were measured or how they are shown.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from time import monotonic
-from typing import Any
+from statistics import median
+from typing import Any, Final, Literal
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from bench.certificate import Certificate
+from bench.histogram import Histogram
 
-__all__ = ["Record", "Show", "environment"]
+__all__ = ["BUSY_MAX", "FIGURES", "Figure", "Record", "RecordError", "curve", "environment", "read_record", "together"]
 
-PACKAGES = ("roomcast", "trio", "msgspec", "uvloop", "msgpack")
-BUSY_MAX = 0.9
+VERSION: Final = 1
+"""Of the record's shape."""
+PACKAGES: Final = ("roomcast", "trio", "msgspec", "uvloop", "msgpack")
+BUSY_MAX: Final = 0.9
 """A generator that computed, or waited for a core, for more than this share of the measured time was the bottleneck."""
+CURVE_POINTS: Final = 60
+
+
+class RecordError(Exception):
+    """A file is no record of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured number.
+
+    :ivar better: which way is better; None where neither is, or where it follows from the load.
+    """
+
+    label: str
+    better: Literal["lower", "higher"] | None = None
+
+
+FIGURES: Final[dict[str, Figure]] = {
+    "messages_sent": Figure("messages sent"),
+    "deliveries": Figure("deliveries"),
+    "frames": Figure("frames received"),
+    "frames_per_viewer": Figure("frames per viewer"),
+    "bytes_per_delivery": Figure("bytes per delivery", "lower"),
+    "seconds": Figure("seconds, first intended send to last receipt"),
+    "deliveries_per_second": Figure("deliveries per second", "higher"),
+    "messages_per_second": Figure("messages per second", "higher"),
+    "latency_p50_ms": Figure("latency p50, ms", "lower"),
+    "latency_p90_ms": Figure("latency p90, ms", "lower"),
+    "latency_p99_ms": Figure("latency p99, ms", "lower"),
+    "latency_p999_ms": Figure("latency p99.9, ms", "lower"),
+    "latency_max_ms": Figure("latency max, ms", "lower"),
+    "calm_latency_p99_ms": Figure("latency p99 of the same load undisturbed, ms", "lower"),
+    "latency_p99_to_calm": Figure("latency p99, disturbed to undisturbed", "lower"),
+    "engine_cpu_to_calm": Figure("engine CPU, disturbed to undisturbed", "lower"),
+    "lag_p99_ms": Figure("frame after its first viewer had it p99, ms", "lower"),
+    "lag_max_ms": Figure("frame after its first viewer had it max, ms", "lower"),
+    "reply_p50_ms": Figure("send to reply p50, ms", "lower"),
+    "reply_p99_ms": Figure("send to reply p99, ms", "lower"),
+    "join_p50_ms": Figure("join p50, ms"),
+    "join_p99_ms": Figure("join p99, ms"),
+    "joins_per_second": Figure("joins per second", "higher"),
+    "join_seconds": Figure("seconds until all had joined", "lower"),
+    "return_p50_ms": Figure("return after a storm p50, ms"),
+    "return_p99_ms": Figure("return after a storm p99, ms", "lower"),
+    "returned": Figure("connections cut and brought back"),
+    "slow_viewers": Figure("slow viewers"),
+    "met_lag_policy": Figure("of them met the lag policy"),
+    "refused_for_now": Figure("handshakes refused for the time being"),
+    "engine_cpu_seconds": Figure("engine CPU, s"),
+    "engine_cpu_share": Figure("engine CPU, share of a core", "lower"),
+    "engine_cpu_us_per_frame": Figure("engine CPU per frame, µs", "lower"),
+    "engine_cpu_us_per_further_frame": Figure("engine CPU per frame of each further viewer, µs", "lower"),
+    "engine_cpu_us_per_message": Figure("engine CPU per message, µs", "lower"),
+    "engine_cpu_us_per_message_alone": Figure("engine CPU per message with one viewer in each room, µs", "lower"),
+    "engine_cpu_us_per_join": Figure("engine CPU per join, µs", "lower"),
+    "hub_cpu_seconds": Figure("of it the hub, s", "lower"),
+    "frames_per_core_second": Figure("frames per engine core-second", "higher"),
+    "deliveries_per_core_second": Figure("deliveries per engine core-second", "higher"),
+    "limit_us_per_frame": Figure("bare send loop per frame, µs"),
+    "ratio_to_limit": Figure("engine to bare send loop", "lower"),
+    "engine_memory_bytes": Figure("engine memory, bytes", "lower"),
+    "engine_memory_growth_bytes": Figure("engine memory growth over the phase, bytes", "lower"),
+    "engine_bytes_per_viewer": Figure("engine memory per viewer, bytes", "lower"),
+    "generator_cpu_seconds": Figure("generator CPU, s"),
+    "generator_frames_per_core_second": Figure("generator, verified frames per core-second", "higher"),
+    "generator_bytes_per_viewer": Figure("generator memory per viewer, bytes", "lower"),
+    "generator_busy": Figure("busiest generator, share of the time"),
+    "generator_late_p99_ms": Figure("generator late p99, ms"),
+    "generator_late_max_ms": Figure("generator late max, ms"),
+    "generator_delay_p99_ms": Figure("generator scheduling delay p99, ms"),
+}
+"""Every figure a run can have, in the order in which they are shown."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Record:
-    """Everything a run found out; None where the scenario does not measure it.
+    """Everything a run found out.
 
-    Deliveries (one event at one viewer), seconds, CPU and latencies are those of the measured phase. Lost, duplicated,
-    reordered and all other faults are those of the whole run.
+    Figures are those of the measured phase; the certificate is the whole run's.
 
-    :ivar seconds: first intended send → last receipt.
-    :ivar latency_ms: intended send → receipt, each delivery; for ``join`` connecting → snapshot, each viewer.
-    :ivar generator_busy: of the busiest generator process, the share of the phase it computed or waited for a core.
+    :ivar figures: by name (`FIGURES`); of several rounds the medians.
+    :ivar rounds: figures of each round.
+    :ivar latency_curve: (share, milliseconds): that share of deliveries took at most so long.
+    :ivar lag_curve: the same for a frame's receipt after the first viewer of the same process had it.
+    :ivar windows: ``{second, deliveries, p50_ms, p99_ms, max_ms}`` since the phase began.
+    :ivar samples: ``{second, engine_cpu_share, engine_memory_bytes, generator_cpu_share, deliveries}`` likewise.
+    :ivar bottleneck: the generator was; the engine can do better.
+    :ivar partial: interrupted.
     """
 
     scenario: str
     viewers: int
+    text: str = ""
+    version: int = VERSION
     load: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    messages_sent: int | None = None
-    deliveries_expected: int | None = None
-    deliveries: int | None = None
-    lost: int | None = None
-    duplicated: int | None = None
-    reordered: int | None = None
-    frames: int | None = None
-    seconds: float | None = None
-    deliveries_per_second: float | None = None
-    frames_per_viewer: float | None = None
-    engine_cpu_seconds: float | None = None
-    engine_cpu_share: float | None = None
-    generator_cpu_seconds: float | None = None
-    engine_cpu_us_per_frame: float | None = None
-    engine_cpu_us_per_further_frame: float | None = None
-    engine_cpu_us_per_message: float | None = None
-    limit_cpu_us_per_frame: float | None = None
-    ratio_to_limit: float | None = None
-    rss_bytes: int | None = None
-    rss_bytes_per_viewer: float | None = None
-    handshake_cpu_us: float | None = None
-    joins_per_second: float | None = None
-    latency_ms: dict[str, float | None] | None = None
-    acknowledged_ms: dict[str, float | None] | None = None
-    bytes_per_delivery: float | None = None
-    gaps: int | None = None
-    gap_offsets: int | None = None
-    overlap: int | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
-    generator_busy: float | None = None
-    generator_late_ms: dict[str, float | None] | None = None
-    generator_loop_delay_ms: dict[str, float | None] | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+    rounds: list[dict[str, float]] = field(default_factory=list)
+    certificate: Certificate = field(default_factory=Certificate)
+    notes: list[str] = field(default_factory=list)
+    latency_curve: list[tuple[float, float]] = field(default_factory=list)
+    lag_curve: list[tuple[float, float]] = field(default_factory=list)
+    windows: list[dict[str, float]] = field(default_factory=list)
+    samples: list[dict[str, float]] = field(default_factory=list)
     bottleneck: bool = False
     partial: bool = False
-    verified: bool = False
-    fault_counts: dict[str, int] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
-    environment: dict[str, Any] = field(default_factory=dict)
+    began: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    environment: dict[str, Any] = field(default_factory=lambda: environment())
+
+    @property
+    def verified(self) -> bool:
+        """Whether the run is complete and its certificate balances."""
+        return not self.partial and self.certificate.balanced
+
+    def set(self, **figures: float | None) -> None:
+        """Set figures; None is left out. Raises KeyError for one that is not in `FIGURES`."""
+        for name, value in figures.items():
+            FIGURES[name]
+            if value is not None:
+                self.figures[name] = value
 
     def write(self, path: Path) -> None:
         """As JSON."""
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        path.write_text(
+            json.dumps(asdict(self) | {"verified": self.verified}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+
+
+def read_record(path: Path) -> Record:
+    """The inverse of `Record.write`. Raises `RecordError`."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values.pop("verified")
+        if values["version"] != VERSION:
+            raise RecordError(f"{path}: version {values['version']} of a record; this reads {VERSION}")
+        values["certificate"] = Certificate(**values["certificate"])
+        return Record(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(f"{path} is not a record that `roomcast-bench run --json` wrote: {error}") from None
+
+
+def together(records: list[Record]) -> Record:
+    """Several rounds of one run as one: the medians of the figures, the sum of the certificates, the curves of the round
+    whose p99 (or else CPU) is the median."""
+
+    def weight(record: Record) -> float:
+        return record.figures.get("latency_p99_ms", record.figures.get("engine_cpu_seconds", 0.0))
+
+    whole = sorted(records, key=weight)[(len(records) - 1) // 2]
+    rounds = [record.figures for record in records]
+    certificate = Certificate(**asdict(records[0].certificate))
+    for record in records[1:]:
+        certificate.merge(record.certificate)
+    names = [name for name in FIGURES if all(name in figures for figures in rounds)]
+    whole.figures = {name: median(figures[name] for figures in rounds) for name in names}
+    whole.rounds = rounds
+    whole.certificate = certificate
+    whole.bottleneck = any(record.bottleneck for record in records)
+    whole.partial = any(record.partial for record in records)
+    return whole
+
+
+def curve(histogram: Histogram) -> list[tuple[float, float]]:
+    """Points of a histogram's distribution in milliseconds, dense towards 1, for a logarithmic axis."""
+    if not histogram.total:
+        return []
+    shares = [1 - 10 ** (-5 * point / CURVE_POINTS) for point in range(CURVE_POINTS)] + [1.0]
+    return [(round(share, 6), round((histogram.quantile(share) or 0.0) / 1000, 3)) for share in shares]
 
 
 def environment() -> dict[str, Any]:
-    """Kernel, processor count, Python and package versions."""
+    """Machine, kernel, Python and package versions."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "kernel": platform.release(),
         "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": memory,
         "python": sys.version.split()[0],
         "versions": {package: version(package) for package in PACKAGES},
     }
 
 
-_ROWS: tuple[tuple[str, str], ...] = (
-    ("messages_sent", "messages sent"),
-    ("deliveries_expected", "deliveries expected"),
-    ("deliveries", "deliveries"),
-    ("lost", "lost"),
-    ("duplicated", "duplicated"),
-    ("reordered", "reordered"),
-    ("gaps", "explicit gaps"),
-    ("overlap", "overlap after resume"),
-    ("frames", "frames received"),
-    ("frames_per_viewer", "frames per viewer"),
-    ("bytes_per_delivery", "bytes per delivery"),
-    ("seconds", "seconds"),
-    ("deliveries_per_second", "deliveries per second"),
-    ("latency_ms", "latency, ms"),
-    ("acknowledged_ms", "send to reply, ms"),
-    ("engine_cpu_seconds", "engine CPU, s"),
-    ("engine_cpu_share", "engine CPU, share of a core"),
-    ("engine_cpu_us_per_frame", "engine CPU per frame, µs"),
-    ("engine_cpu_us_per_further_frame", "  of each further viewer, µs"),
-    ("engine_cpu_us_per_message", "engine CPU per message, µs"),
-    ("limit_cpu_us_per_frame", "bare send loop per frame, µs"),
-    ("ratio_to_limit", "ratio to the bare loop"),
-    ("handshake_cpu_us", "engine CPU per join, µs"),
-    ("joins_per_second", "joins per second"),
-    ("rss_bytes", "engine RSS"),
-    ("rss_bytes_per_viewer", "engine RSS per viewer"),
-    ("generator_cpu_seconds", "generator CPU, s"),
-    ("generator_busy", "busiest generator"),
-    ("generator_late_ms", "generator late, ms"),
-)
-
-
-class Show:
-    """What a person sees: progress while it runs, the table at the end.
-
-    :param console: where to; progress bars only on a terminal, otherwise plain lines.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-
-    def line(self, text: str) -> None:
-        """One line of news."""
-        self.console.print(text, highlight=False)
-
-    @contextmanager
-    def task(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """Progress of one step; the value is called with how much is done."""
-        began = monotonic()
-        done = 0
-
-        def note(value: int) -> None:
-            nonlocal done
-            done = value
-            if bar is not None:
-                bar.update(number, completed=value)
-                bar.refresh()
-
-        bar: Progress | None = None
-        if self.console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            bar = Progress(*columns, console=self.console, auto_refresh=False, transient=True)
-            number = bar.add_task(label, total=total)
-            bar.start()
-        try:
-            yield note
-        finally:
-            if bar is not None:
-                bar.stop()
-        self.line(f"{label}: {done:,}{f' of {total:,}' if total else ''} in {monotonic() - began:.1f} s")
-
-    def table(self, record: Record) -> None:
-        """The whole record, the faults, and a verdict."""
-        table = Table(title=f"{record.scenario}: {record.viewers:,} viewers", title_justify="left", show_header=False)
-        table.add_column(style="cyan")
-        table.add_column(justify="right")
-        values = asdict(record)
-        for name, label in _ROWS:
-            if values[name] is not None:
-                table.add_row(label, _text(values[name]))
-        for name, value in record.extra.items():
-            table.add_row(name.replace("_", " "), _text(value))
-        self.console.print(table)
-        if record.bottleneck:
-            self.console.print(
-                f"[bold red]The generator was the bottleneck (busy {record.generator_busy:.0%}): the engine can do "
-                "better than this. More processes or more cores are needed.[/]"
-            )
-        for fault in record.faults:
-            self.console.print(f"[red]{fault}[/]", highlight=False)
-        if record.partial:
-            self.console.print("[bold yellow]Interrupted: a partial result, not verified.[/]")
-        elif record.verified:
-            self.console.print("[bold green]Verified: every delivery accounted for.[/]")
-        else:
-            self.console.print(f"[bold red]Verification failed: {_text(record.fault_counts)}[/]")
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return "  ".join(f"{name} {_text(item)}" for name, item in value.items())
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()

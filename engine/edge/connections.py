@@ -54,8 +54,8 @@ class Connections:
     :ivar handshakes: completed so far.
     :ivar refused: HTTP refusals by status.
     :ivar closed: closes by code.
-    :ivar orderly: connections that ended with a close frame in both directions; ``orderly_bytes`` is all that was written to
-        them, handshakes included.
+    :ivar orderly: connections that their peer closed while it was sent everything, answer included; ``orderly_bytes`` is all
+        that was written to them, handshakes included.
     :ivar stalls: how often a private or shared frame did not fit a socket.
     """
 
@@ -229,10 +229,7 @@ class Connections:
             events, fault = list(error.events), error
         if session.stage is Stage.CLOSING:
             # Everything but the answer to our close frame is ignored (RFC 6455 section 5.5.1).
-            answered = any(type(event) is ws.Closed for event in events)
-            if answered and session.private is None:
-                self._count_orderly(session)
-            if answered or fault is not None:
+            if fault is not None or any(type(event) is ws.Closed for event in events):
                 self.drop(session)
             return
         try:
@@ -267,7 +264,8 @@ class Connections:
         if not session.blocked:
             with suppress(OSError, Overflow):
                 if session.push(ws.close_frame(event.code), self._settings.private_bytes):
-                    self._count_orderly(session)
+                    self.orderly += 1
+                    self.orderly_bytes += session.written
         self.drop(session)
 
     def _writable(self, fd: int) -> None:
@@ -357,11 +355,6 @@ class Connections:
 
     def _count_close(self, code: int) -> None:
         self.closed[code] = self.closed.get(code, 0) + 1
-
-    def _count_orderly(self, session: Session) -> None:
-        """Both close frames were exchanged: the peer has every byte."""
-        self.orderly += 1
-        self.orderly_bytes += session.written
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

@@ -23,12 +23,13 @@ from engine.schema import handle_of
 
 FAULTS = (
     *("none", "drop", "lose", "tail", "double", "echo", "swap", "shuffle"),
-    *("late", "alter", "hole", "gap", "close", "refuse"),
+    *("late", "alter", "hole", "gap", "gaps", "close", "refuse", "bytes", "likes"),
 )
-TICK_SECONDS = 0.003
+TICK_SECONDS = 0.008
 VICTIM = 1
 """Which viewer meets a fault that only one meets: the second to join."""
 BROKEN_BATCH = 3
+"""The first batch after so many that has two events is broken."""
 
 
 def unmasked(data: bytearray) -> tuple[int, bytes] | None:
@@ -52,6 +53,7 @@ class Room:
     name: str
     offset: int = 0
     batches: int = 0
+    broken: bool = False
     likes: dict[int, int] = field(default_factory=dict)
     pending: list[list[Any]] = field(default_factory=list)
     viewers: list[Peer] = field(default_factory=list)
@@ -63,6 +65,7 @@ class Server:
         self.fault = fault
         self.rooms: dict[str, Room] = {}
         self.dropped = False
+        self.orderly = self.orderly_bytes = 0
 
     def said(self, room: Room, peer: Peer, ref: int, body: str) -> None:
         event = [1, [f"u{id(peer)}", "", {}], ref, body]
@@ -93,11 +96,12 @@ class Server:
     def flush(self, room: Room) -> None:
         events, room.pending = room.pending, []
         room.batches += 1
-        broken = room.batches == BROKEN_BATCH
+        broken = not room.broken and room.batches >= BROKEN_BATCH and len(events) >= 2
+        room.broken = room.broken or broken
         if broken and self.fault == "hole":
             room.offset += 1
         first = room.offset - len(events) + 1
-        counters = [sum(room.likes.values()), len(room.viewers)]
+        counters = [sum(room.likes.values()) + (self.fault == "likes"), len(room.viewers)]
         batch = [34, handle_of(room.name), 1, first, room.offset, 0, events, [], counters]
         if broken and self.fault == "shuffle":
             events.reverse()
@@ -108,6 +112,8 @@ class Server:
                 room.held = b""
             elif number == VICTIM and broken:
                 self.meet(room, peer, batch)
+            elif self.fault == "gaps" and events:
+                peer.send([36, handle_of(room.name), 1, first, room.offset, "lag"])
             elif number == VICTIM and self.fault == "tail" and room.batches > BROKEN_BATCH:
                 pass
             else:
@@ -144,6 +150,7 @@ class Peer(asyncio.Protocol):
         self.server = server
         self.data = bytearray()
         self.upgraded = self.text = False
+        self.written = 0
         self.room: Room | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -155,6 +162,7 @@ class Peer(asyncio.Protocol):
             self.room.viewers.remove(self)
 
     def write(self, data: bytes) -> None:
+        self.written += len(data)
         self.transport.write(data)
 
     def encode(self, message: list[Any]) -> bytes:
@@ -180,6 +188,9 @@ class Peer(asyncio.Protocol):
         while self.upgraded and (frame := unmasked(self.data)) is not None:
             opcode, payload = frame
             if opcode == CLOSE:
+                self.write(server_frame(CLOSE, payload))
+                self.server.orderly += 1
+                self.server.orderly_bytes += self.written
                 self.transport.close()
                 return
             self.received(json.loads(payload) if self.text else msgpack.unpackb(payload))
@@ -204,11 +215,14 @@ async def serve(fault: str, edge: dict[str, Any]) -> None:
     server = Server(fault)
     listener = await loop.create_server(lambda: Peer(server), edge["host"], edge["port"])
     port = listener.sockets[0].getsockname()[1]
-    print(json.dumps({"event": "listening", "host": edge["host"], "port": port, "pid": os.getpid()}), flush=True)
+    listening = {"event": "listening", "host": edge["host"], "port": port, "pid": os.getpid(), "viewers_max": 32}
+    print(json.dumps(listening), flush=True)
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()
     listener.close()
+    told = {"orderly": server.orderly, "orderly_bytes": server.orderly_bytes + (fault == "bytes")}
+    print(json.dumps({"event": "stopped", "statistics": {"edge": told}}), flush=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from bench.cli import app
 from bench.engineproc import EngineError, merge, read_config, to_toml
 from bench.fleet import split
-from bench.generator.sender import sender_indexes
+from bench.scenario import shipped
 
 FAKE = Path(__file__).with_name("fake_server.py")
 ROOT = FAKE.parents[2]
@@ -47,11 +47,17 @@ def test_burst_is_delivered_and_verified(tmp_path: Path, codec: str) -> None:
     status, record, output = bench(tmp_path, "burst", "--codec", codec, viewers=40, senders=10, processes=2)
     assert status == 0, output
     assert record["verified"]
-    assert (record["messages_sent"], record["deliveries"], record["deliveries_expected"]) == (10, 400, 400)
-    assert (record["lost"], record["duplicated"], record["reordered"]) == (0, 0, 0)
-    assert record["latency_ms"]["p50"] > 0
-    assert record["engine_cpu_seconds"] > 0
-    assert record["generator_cpu_seconds"] > 0
+    figures, certificate = record["figures"], record["certificate"]
+    assert (figures["messages_sent"], figures["deliveries"], figures["frames"]) == (10, 400, 40 * figures["frames_per_viewer"])
+    assert (certificate["expected"], certificate["delivered"]) == (400, 400)
+    assert (certificate["lost"], certificate["doubled"], certificate["reordered"]) == (0, 0, 0)
+    assert certificate["connections_closed"] == certificate["connections"] == 40
+    assert certificate["bytes_read"] == certificate["bytes_written"] > 0
+    assert figures["latency_p50_ms"] > 0
+    assert figures["engine_cpu_seconds"] > 0
+    assert figures["generator_cpu_seconds"] > 0
+    assert sum(window["deliveries"] for window in record["windows"]) == 400
+    assert record["latency_curve"][-1][0] == 1.0
 
 
 CAUGHT = {
@@ -66,6 +72,9 @@ CAUGHT = {
     "alter": "altered",
     "hole": "hole",
     "gap": "gap",
+    "gaps": "gap",
+    "bytes": "bytes",
+    "likes": "likes",
     "close": "closed",
     "refuse": "refused",
 }
@@ -78,7 +87,8 @@ def broken_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     for fault in CAUGHT:
         record = tmp_path_factory.mktemp(fault) / "record.json"
         command = [sys.executable, "-m", "bench.cli", "run", "steady", "--viewers", "6", "--senders", "4"]
-        command += ["--rate", "400", "--seconds", "0.2", "--stall-seconds", "2", "--json", str(record)]
+        command += ["--rate", "400", "--seconds", "0.2", "--kinds", "comment=0.9,like=0.1"]
+        command += ["--stall-seconds", "2", "--json", str(record)]
         command += ["--engine", f"{sys.executable} {FAKE} --break {fault}"]
         runs[fault] = (subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True), record)
     yield runs
@@ -94,44 +104,85 @@ def test_broken_server_is_caught(broken_runs: dict[str, tuple[subprocess.Popen[s
     record = json.loads(path.read_text())
     assert process.returncode == 1
     assert not record["verified"]
-    assert CAUGHT[fault] in record["fault_counts"], output
-    assert any(line.startswith(f"{CAUGHT[fault]}: viewer ") for line in record["faults"])
+    certificate = record["certificate"]
+    assert CAUGHT[fault] in certificate["fault_counts"], output
+    told = next(line for line in certificate["faults"] if line.startswith(f"{CAUGHT[fault]}: "))
+    assert fault in ("bytes", "likes") or "viewer " in told
     assert "Verification failed" in output
 
 
-def test_ingest_and_likes_reach_their_totals(tmp_path: Path) -> None:
+def test_the_fake_server_without_a_fault_passes_with_likes_and_storms(tmp_path: Path) -> None:
+    options = ("--kinds", "comment=0.8,like=0.2", "--workers", "0")
+    status, record, output = bench(tmp_path, "steady", *options, viewers=6, senders=4, rate=400, seconds=0.2)
+    assert status == 0, output
+    assert record["certificate"]["likes"] == 80 - record["figures"]["deliveries"] / 6
+
+
+def test_flood_and_likes_reach_their_totals(tmp_path: Path) -> None:
     status, record, output = bench(tmp_path, "ingest", viewers=3, senders=3, messages=300)
     assert status == 0, output
-    assert (record["messages_sent"], record["deliveries"]) == (300, 900)
-    assert record["engine_cpu_us_per_message"] > 0
-    status, record, output = bench(tmp_path, "ingest", "--likes", viewers=3, senders=3, messages=300)
+    assert (record["figures"]["messages_sent"], record["figures"]["deliveries"]) == (300, 900)
+    assert record["figures"]["engine_cpu_us_per_message"] > 0
+    status, record, output = bench(tmp_path, "likes", "--kinds", "like", viewers=3, senders=3, messages=300)
     assert status == 0, output
-    assert record["extra"]["likes_counted"] == 300
+    assert record["certificate"]["likes"] == 300
 
 
-def test_many_rooms_subtracts_what_ingest_costs(tmp_path: Path) -> None:
-    status, record, output = bench(tmp_path, "many-rooms", viewers=4, rooms=5, rate=50, seconds=0.2, processes=2)
+def test_many_rooms_subtracts_what_one_viewer_costs(tmp_path: Path) -> None:
+    options = {"viewers": 4, "rooms": 5, "rate": 50, "seconds": 0.2, "processes": 2}
+    status, record, output = bench(tmp_path, "many-rooms", "--no-shrink", **options)
     assert status == 0, output
-    assert record["deliveries"] == 10 * 5 * 4
-    assert record["engine_cpu_us_per_further_frame"] is not None
+    assert record["figures"]["deliveries"] == 10 * 5 * 4
+    assert "engine_cpu_us_per_further_frame" in record["figures"]
 
 
-@pytest.mark.parametrize("scenario", ["join", "idle"])
-def test_join_and_idle_measure_memory(tmp_path: Path, scenario: str) -> None:
+def test_a_load_shrinks_to_the_places_that_the_engine_has(tmp_path: Path) -> None:
+    status, record, output = bench(tmp_path, "many-rooms", viewers=4, rooms=50, rate=50, seconds=0.1)
+    assert status == 0, output
+    assert record["load"]["rooms"] == 7
+    assert "7 rooms of 4 instead of 50" in output
+
+
+def test_rooms_of_all_sizes_and_realistic_texts(tmp_path: Path) -> None:
+    options = ("--tail", "1.2", "--compression")
+    status, record, output = bench(tmp_path, "steady", *options[:2], viewers=5, rooms=6, senders=2, rate=20, seconds=0.3)
+    assert status == 0, output
+    assert record["viewers"] == 30
+
+
+@pytest.mark.parametrize("scenario", ["join-storm", "idle"])
+def test_joining_and_silence_measure_memory(tmp_path: Path, scenario: str) -> None:
     status, record, output = bench(tmp_path, scenario, viewers=20, seconds=0.2)
     assert status == 0, output
-    assert record["handshake_cpu_us"] > 0
-    assert record["rss_bytes_per_viewer"] is not None
+    assert record["figures"]["engine_cpu_us_per_join"] > 0
+    assert "engine_bytes_per_viewer" in record["figures"]
+
+
+def test_rounds_give_medians_and_one_certificate(tmp_path: Path) -> None:
+    status, record, output = bench(tmp_path, "steady", "--rounds", "3", viewers=4, senders=2, rate=100, seconds=0.1)
+    assert status == 0, output
+    cpu = sorted(each["engine_cpu_seconds"] for each in record["rounds"])
+    assert record["figures"]["engine_cpu_seconds"] == cpu[1]
+    assert record["certificate"]["expected"] == record["certificate"]["delivered"] == 3 * 10 * 4
 
 
 def test_server_without_a_lag_policy_fails_the_slow_scenario(tmp_path: Path) -> None:
     config = tmp_path / "lag.toml"
     config.write_text("[room]\nlag_seconds = 0.1\n")
     options = ("--config", str(config), "--slow-share", "0.1")
-    status, record, output = bench(tmp_path, "slow", *options, viewers=20, senders=2, rate=2000, seconds=0.2)
+    status, record, output = bench(tmp_path, "slow-viewers", *options, viewers=20, senders=2, rate=2000, seconds=0.2)
     assert status == 1
-    assert record["fault_counts"] == {"lag": 1}, output
-    assert record["extra"]["slow_viewers"] == 2
+    assert record["certificate"]["fault_counts"] == {"lag": 1}, output
+    assert record["figures"]["slow_viewers"] == 2
+
+
+def test_a_scenario_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('text = "小房间"\nviewers = 3\nsenders = 3\nspeech = "burst"\n[engine.room]\nlag_seconds = 9.0\n')
+    status, record, output = bench(tmp_path, str(path), bursts=2)
+    assert status == 0, output
+    assert (record["scenario"], record["text"], record["figures"]["messages_sent"]) == ("mine", "小房间", 6)
+    assert record["config"]["room"] == {"lag_seconds": 9.0}
 
 
 def test_ctrl_c_leaves_a_partial_report(tmp_path: Path) -> None:
@@ -148,16 +199,37 @@ def test_ctrl_c_leaves_a_partial_report(tmp_path: Path) -> None:
     assert json.loads(record.read_text())["partial"]
 
 
+def told(*arguments: str) -> tuple[int, str]:
+    """Exit status and standard error of the command line as a process."""
+    command = [sys.executable, "-m", "bench.cli", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
 def test_engine_that_does_not_start_is_told() -> None:
-    result = CliRunner().invoke(app, ["run", "join", "--viewers", "1", "--engine", f"{sys.executable} -c pass"])
-    assert result.exit_code == 1
-    assert "ended with status" in result.output
+    status, error = told("run", "join-storm", "--viewers", "1", "--engine", f"{sys.executable} -c pass")
+    assert status == 1
+    assert "ended with status" in error
+
+
+def test_wrong_fields_are_all_told_at_once(tmp_path: Path) -> None:
+    status, error = told("run", "burst", "--viewers", "x", "--rooms", "0", "--speech", "loud")
+    assert status == 2
+    assert all(f"--{name}: " in error for name in ("viewers", "rooms", "speech"))
+    path = tmp_path / "s.toml"
+    path.write_text("viewrs = 5")
+    status, error = told("run", str(path))
+    assert status == 2
+    assert "did you mean viewers?" in error
+    assert told("run", "no-such-scenario")[0] == 2
 
 
 def test_list_names_every_scenario() -> None:
     result = CliRunner().invoke(app, ["list"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
-    for name in ("burst", "steady", "join", "ingest", "many-rooms", "slow", "idle"):
+    assert {"burst", "steady", "join-storm", "reconnect-storm", "ingest", "likes", "soak"} <= set(shipped())
+    for name in shipped():
         assert name in result.output
 
 
@@ -171,8 +243,6 @@ def test_config_file_wins_and_survives_toml(tmp_path: Path) -> None:
         read_config(path)
 
 
-def test_viewers_and_senders_are_spread_evenly() -> None:
+def test_processes_share_the_viewers_evenly() -> None:
     assert split(10, 3) == [range(3), range(3, 6), range(6, 10)]
     assert split(2, 5) == [range(1), range(1, 2)]
-    assert sender_indexes(2, 10, 1) == (0, 5)
-    assert sender_indexes(2, 10, 2) == (0, 10, 5, 15)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from statistics import median
 from time import monotonic_ns
 from typing import Any
 
@@ -10,10 +12,11 @@ import msgpack
 import pytest
 
 from bench.generator.body import BODY_BYTES_MIN, Bodies, Claim
+from bench.generator.corpus import CORPORA, lines
 from bench.generator.receiver import JOIN_REF, Viewer, ViewerState
 from bench.generator.swarm import Swarm
-from bench.generator.verify import Tally
-from bench.generator.wire import BINARY, accept_of, server_frame
+from bench.generator.verify import Clock, Tally
+from bench.generator.wire import BINARY, CLOSE, accept_of, server_frame
 from bench.histogram import Histogram
 from bench.limit import limit_frame
 
@@ -25,13 +28,16 @@ class Pipe:
 
     def __init__(self) -> None:
         self.written = b""
-        self.aborted = False
+        self.aborted = self.closed = False
 
     def write(self, data: bytes) -> None:
         self.written += data
 
     def abort(self) -> None:
         self.aborted = True
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class Table:
@@ -64,7 +70,7 @@ class Table:
         return self.message(33, HANDLE, "r0", 1, offset, 0, [0, 0], 25_000)
 
     def event(self, sequence: int, room: int = 0) -> list[Any]:
-        return [1, ["u9", "", {}], sequence, self.bodies.write(Claim(room, 9, sequence, monotonic_ns()))]
+        return [1, ["u9", "", {}], sequence, self.bodies.write(Claim(9, sequence, monotonic_ns() // 1000), room)]
 
     def batch(self, first: int, last: int, **changes: Any) -> bytes:
         events = changes.get("events", [self.event(number) for number in range(first, last + 1)])
@@ -91,7 +97,59 @@ def test_viewer_joins_and_counts() -> None:
         3 * len(data) + 3 * (len(table.joined(False)) + len(table.snapshot(0))),
     )
     assert not table.faults
-    assert table.tally.latency.total == 12
+    assert table.tally.whole_latency().total == 12
+    assert table.tally.lag.total == 3
+    assert table.swarm.entitled == table.tally.accounted == 12
+
+
+def test_every_offset_a_viewer_is_entitled_to_is_accounted_for_once() -> None:
+    table = Table(4)
+    table.swarm.may_gap = frozenset({1})
+    altered = [*table.event(3)[:3], "x"]
+    data = table.batch(1, 4, events=[table.event(1), table.event(2), altered, [0, 1, 1]])
+    table.viewers[0].data_received(data)
+    table.viewers[1].data_received(table.message(36, HANDLE, 1, 1, 4, "lag"))
+    table.viewers[2].data_received(table.batch(3, 4, events=[table.event(3), [0, 1, 1]]))
+    table.viewers[3].connection_lost(None)
+    table.swarm.logs[0].leave(table.viewers[3].cursor)
+    tally = table.tally
+    assert (tally.deliveries, tally.altered, tally.omitted, tally.gap_offsets, tally.lost) == (3, 1, 2, 4, 2)
+    assert table.swarm.entitled == tally.accounted == 12
+
+
+def test_a_late_delivery_is_delivered_and_counted() -> None:
+    table = Table()
+    table.swarm.tally.clock = Clock(late_us=0)
+    table.viewers[0].data_received(table.batch(1, 2))
+    assert (table.tally.deliveries, table.tally.late) == (2, 2)
+
+
+def test_bytes_of_a_connection_that_this_side_closes_are_counted_to_the_last() -> None:
+    table = Table(2)
+    viewer, pipe = table.viewers[0], table.pipes[0]
+    before = viewer.received
+    viewer.leave()
+    data = table.batch(1, 1) + server_frame(CLOSE, (1000).to_bytes(2, "big"))
+    viewer.data_received(data)
+    assert pipe.closed
+    assert (table.swarm.orderly, table.swarm.orderly_bytes) == (1, before + len(data))
+    viewer.connection_lost(None)
+    table.viewers[1].cut()
+    table.viewers[1].connection_lost(None)
+    assert table.pipes[1].aborted
+    assert (table.swarm.orderly, table.swarm.live, table.faults) == (1, 0, {})
+
+
+@pytest.mark.parametrize(("status", "busy"), [(503, True), (429, True), (500, False)])
+def test_a_refusal_for_the_time_being_is_no_fault(status: int, busy: bool) -> None:
+    table = Table()
+    viewer = table.viewers[0]
+    viewer.cut()
+    viewer.connection_lost(None)
+    viewer.connection_made(table.pipes[0])  # type: ignore[arg-type]  # a fake transport
+    viewer.data_received(b"HTTP/1.1 %d No\r\n\r\n" % status)
+    assert table.swarm.busy == busy
+    assert table.faults == ({} if busy else {"wire": 1})
 
 
 def test_bytes_may_come_one_by_one_or_all_at_once() -> None:
@@ -177,7 +235,7 @@ def test_one_message_at_two_offsets_is_found() -> None:
     table = Table()
     event = table.event(1)
     table.viewers[0].data_received(table.batch(1, 2, events=[event, event]))
-    assert (table.faults, table.tally.duplicated) == ({"twice": 1}, 1)
+    assert (table.faults, table.tally.twice, table.tally.deliveries) == ({"twice": 1}, 1, 1)
 
 
 def test_viewers_that_see_different_messages_at_one_offset_disagree() -> None:
@@ -262,13 +320,27 @@ def test_closing_is_a_fault_until_the_run_stops() -> None:
 
 
 def test_bodies_are_as_long_as_asked_and_read_back() -> None:
-    for size in (BODY_BYTES_MIN, 200, 6000):
-        bodies = Bodies(1, size)
-        claim = Claim(3, 12_345, 678, monotonic_ns())
-        text = bodies.write(claim)
-        assert len(text.encode()) == size
-        assert bodies.read(text) == claim
-        assert Bodies(2, size).read(text) is None
+    for size in (BODY_BYTES_MIN, 200, 6000, 0):
+        for corpus in CORPORA:
+            bodies = Bodies(1, size, corpus)
+            for sequence in range(50):
+                claim = Claim(12_345, sequence, monotonic_ns() // 1000)
+                text = bodies.write(claim, 3)
+                assert len(text.encode()) == size or not size
+                assert bodies.read(text, 3) == claim
+                assert bodies.read(text, 4) is None
+                assert Bodies(2, size, corpus).read(text, 3) is None
+
+
+def test_lines_are_of_the_corpus_and_as_long_as_people_write() -> None:
+    for corpus, low, high in (("chinese", 6, 12), ("english", 16, 30), ("emoji", 1, 8)):
+        made = lines(random.Random(1), corpus, 2000)
+        assert low <= median(map(len, made)) <= high
+        assert min(map(len, made)) >= 1
+        assert max(map(len, made)) <= 220
+    assert any(line.isascii() for line in lines(random.Random(1), "mixed", 100))
+    with pytest.raises(KeyError):
+        lines(random.Random(1), "latin", 1)
 
 
 def test_histogram_is_exact_below_256_and_within_a_hundredth_above() -> None:

@@ -1,0 +1,141 @@
+"""The delivery certificate: what every viewer was entitled to and what became of it, from the receivers' own counts.
+
+Owns the sums over all processes and the judgement. Pure: the counts come in as each generator process reported them.
+
+Expected are events times the viewers entitled to them: every offset after the one where a viewer came in, up to the head
+of its room. Each is exactly one of: delivered, lost, altered, doubled offset, withheld by rule, covered by an explicit gap.
+What came again (resends after a resume apart) or too late is counted beside it. Bytes are conserved over the connections
+that the viewers closed in order: bytes read = bytes the engine says it wrote.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from bench.fleet import Closing
+from bench.generator.verify import Fault, Tally
+
+__all__ = ["Certificate", "certify"]
+
+FAULTS_SHOWN: Final = 20
+
+
+@dataclass(slots=True, kw_only=True)
+class Certificate:
+    """See the module's docstring.
+
+    :ivar late: deliveries that took longer than the scenario allows; they are delivered all the same.
+    :ivar overlap: events resent after a resume, which a client drops.
+    :ivar connections: closed in order by their viewers, of all that were open at the end.
+    :ivar bytes_read: on those, by the receivers; ``bytes_written`` what the engine says, None if it says nothing.
+    :ivar fault_counts: violations by kind; ``faults`` the first of them in full.
+    """
+
+    expected: int = 0
+    delivered: int = 0
+    lost: int = 0
+    doubled: int = 0
+    reordered: int = 0
+    altered: int = 0
+    withheld: int = 0
+    in_gaps: int = 0
+    gaps: int = 0
+    late: int = 0
+    overlap: int = 0
+    likes: int = 0
+    connections: int = 0
+    connections_closed: int = 0
+    bytes_read: int = 0
+    bytes_written: int | None = None
+    fault_counts: dict[str, int] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether everything adds up and nobody met a fault."""
+        return not self.fault_counts
+
+    def add(self, text: str) -> None:
+        """A violation that no single process can see: ``kind: what``."""
+        kind = text.partition(":")[0]
+        self.fault_counts[kind] = self.fault_counts.get(kind, 0) + 1
+        self.faults.append(text)
+
+    def close(self, closing: Closing, told: dict[str, Any] | None) -> None:
+        """Take in how the connections ended.
+
+        :param told: the engine's statistics as it stopped; None if it gave none.
+        """
+        self.connections_closed, self.bytes_read = closing.orderly, closing.orderly_bytes
+        self.connections = closing.orderly + closing.left_open
+        if closing.left_open:
+            self.add(f"open: {closing.left_open} connections were closed by their viewers and not answered")
+        edge = (told or {}).get("edge", {})
+        if "orderly_bytes" not in edge:
+            return
+        self.bytes_written = edge["orderly_bytes"]
+        if edge["orderly"] != closing.orderly:
+            self.add(f"bytes: the engine counts {edge['orderly']} orderly connections, the viewers {closing.orderly}")
+        if self.bytes_written != closing.orderly_bytes:
+            self.add(f"bytes: the engine says it wrote {self.bytes_written}, the viewers read {closing.orderly_bytes}")
+
+    def merge(self, other: Certificate) -> None:
+        """Add another round's."""
+        for item in fields(self):
+            mine, theirs = getattr(self, item.name), getattr(other, item.name)
+            if item.name == "faults":
+                self.faults = (self.faults + other.faults)[:FAULTS_SHOWN]
+            elif item.name == "fault_counts":
+                self.fault_counts = dict(Counter(mine) + Counter(theirs))
+            elif item.name == "bytes_written":
+                self.bytes_written = None if mine is None or theirs is None else mine + theirs
+            else:
+                setattr(self, item.name, mine + theirs)
+
+
+def certify(reports: Sequence[dict[str, Any]], likes: int, failures: Iterable[str]) -> Certificate:
+    """Add up the processes' reports (`bench.generator.process.Generator.report`).
+
+    :param likes: that were sent.
+    :param failures: violations found elsewhere, each ``kind: what``.
+    """
+    total = Tally()
+    faults: list[Fault] = []
+    counts: Counter[str] = Counter()
+    for report in reports:
+        total.merge(report["total"])
+        faults += (Fault(**fault) for fault in report["faults"])
+        counts.update(report["fault_counts"])
+    made = Certificate(
+        expected=sum(report["entitled"] for report in reports),
+        delivered=total.deliveries,
+        lost=total.lost,
+        doubled=total.duplicated + total.twice,
+        reordered=total.reordered,
+        altered=total.altered,
+        withheld=total.omitted,
+        in_gaps=total.gap_offsets,
+        gaps=total.gaps,
+        late=total.late,
+        overlap=total.overlap,
+        likes=likes,
+        fault_counts=dict(counts),
+        faults=[str(fault) for fault in faults[:FAULTS_SHOWN]],
+    )
+    for text in (*_disagreements(reports), *failures):
+        made.add(text)
+    return made
+
+
+def _disagreements(reports: Iterable[dict[str, Any]]) -> list[str]:
+    """Processes that watched one room must have seen the same messages at the same offsets."""
+    seen: dict[str, list[int]] = {}
+    wrong = []
+    for report in reports:
+        for room, facts in report["rooms"].items():
+            if seen.setdefault(room, facts) != facts:
+                wrong.append(f"disagree: two processes saw room {room} differently: {seen[room]} and {facts}")
+    return wrong

@@ -1,0 +1,163 @@
+"""What a run does to a server: every field of a scenario, its unit, bounds and effect.
+
+Owns the model and the judgement of values, wherever they come from: a scenario file or the command line. Must not know
+how a load is played.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import cache
+from typing import Annotated, Any, Final, Literal, get_type_hints
+
+from annotated_types import Ge, Gt, Le, doc
+from pydantic import TypeAdapter, ValidationError
+
+from bench.generator.body import BODY_BYTES_MAX, BODY_BYTES_MIN
+
+__all__ = ["KINDS", "Field", "Load", "LoadError", "changed", "load_fields"]
+
+KINDS: Final = ("comment", "like")
+"""What a sender can send."""
+
+
+class LoadError(Exception):
+    """A scenario cannot be played as written. Its text is one line for each fault."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """See the module's docstring. An **average room** has ``viewers`` viewers."""
+
+    rooms: Annotated[int, Ge(1), Le(1_000_000), doc("Rooms.")] = 1
+    viewers: Annotated[int, Ge(1), Le(10_000_000), doc("Viewers in each room, on average.")] = 1000
+    tail: Annotated[
+        float, Ge(0), Le(3), doc("Room sizes fall as 1 / rank^tail: 0 all alike, 1.5 one huge room and many small ones.")
+    ] = 0.0
+    shrink: Annotated[bool, doc("Play fewer rooms if the server has no place for all of them, instead of failing.")] = False
+    joins_per_second: Annotated[float, Ge(0), doc("How fast viewers come; 0: as fast as the generator can.")] = 0.0
+    in_flight: Annotated[int, Ge(1), Le(4096), doc("Handshakes at once, per generator process.")] = 128
+
+    speech: Annotated[
+        Literal["silence", "burst", "rate", "flood"],
+        doc(
+            "silence: nobody speaks; burst: all senders at one instant; rate: at fixed intended times; "
+            "flood: each sender keeps `window` messages unanswered."
+        ),
+    ] = "rate"
+    senders: Annotated[int, Ge(1), doc("Viewers of an average room who speak.")] = 10
+    rate: Annotated[float, Gt(0), doc("Messages a second in an average room (speech = rate).")] = 10.0
+    seconds: Annotated[float, Ge(0), Le(864_000), doc("Length of the measured phase (rate, silence).")] = 10.0
+    messages: Annotated[int, Ge(0), doc("Messages of all senders (burst, flood); 0: one each.")] = 0
+    bursts: Annotated[int, Ge(1), Le(10_000), doc("How many bursts, one a second (burst).")] = 1
+    window: Annotated[int, Ge(1), Le(10_000), doc("Unanswered messages of a sender (flood).")] = 64
+    kinds: Annotated[dict[str, float], doc("Shares of what is sent: comment, like.")] = field(
+        default_factory=lambda: {"comment": 1.0}
+    )
+    text: Annotated[Literal["mixed", "chinese", "english", "emoji"], doc("What comments are made of.")] = "mixed"
+    body_bytes: Annotated[
+        int, Ge(0), Le(BODY_BYTES_MAX), doc(f"Length of a comment, at least {BODY_BYTES_MIN}; 0: lengths as in real rooms.")
+    ] = 0
+
+    slow_share: Annotated[float, Ge(0), Le(0.9), doc("Viewers who do not read as fast as they are sent to.")] = 0.0
+    slow_kind: Annotated[
+        Literal["stopped", "slow", "flapping"],
+        doc("stopped: until everybody else has everything; slow: a few kB a second; flapping: stops and reads in turn."),
+    ] = "stopped"
+    storm_share: Annotated[float, Ge(0), Le(1), doc("Viewers who lose their connection at one instant and come back.")] = 0.0
+    storm_every_seconds: Annotated[float, Ge(0), doc("Time between such storms; 0: a single one, half-way.")] = 0.0
+    gaps: Annotated[Literal["nobody", "slow", "everybody"], doc("Who may meet an explicit gap; any other gap fails.")] = "slow"
+    late_seconds: Annotated[float, Gt(0), doc("Deliveries that took longer are counted as late.")] = 5.0
+
+    codec: Annotated[Literal["msgpack", "json"], doc("Encoding of the messages.")] = "msgpack"
+    compression: Annotated[bool, doc("Negotiate permessage-deflate.")] = False
+    alone: Annotated[bool, doc("Play the same first with one viewer in each room, to tell what each further one costs.")] = (
+        False
+    )
+    workers: Annotated[int, Ge(0), Le(1024), doc("The engine's edge processes; 0: one process for everything.")] = 0
+    processes: Annotated[int, Ge(0), Le(1024), doc("Generator processes; 0: as many as descriptors require.")] = 0
+    seed: Annotated[int, doc("Of texts, room names, who speaks and who is slow; the same seed repeats a run.")] = 1
+    stall_seconds: Annotated[float, Gt(0), doc("No progress for so long ends a wait; what is missing is lost.")] = 20.0
+
+    @property
+    def everybody(self) -> int:
+        """Viewers of all rooms."""
+        return self.viewers * self.rooms
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a load, for help and messages.
+
+    :ivar kind: ``int``, ``float``, ``bool``, ``str`` or ``dict``.
+    """
+
+    name: str
+    kind: type
+    text: str
+    choices: tuple[str, ...]
+
+
+@cache
+def _adapters() -> dict[str, TypeAdapter[Any]]:
+    return {name: TypeAdapter(hint) for name, hint in get_type_hints(Load, include_extras=True).items()}
+
+
+@cache
+def load_fields() -> dict[str, Field]:
+    """Every field by name, in the order of the model."""
+    found = {}
+    for name, hint in get_type_hints(Load, include_extras=True).items():
+        kind = hint.__origin__
+        text = next(note.documentation for note in hint.__metadata__ if isinstance(note, type(doc(""))))
+        choices = getattr(kind, "__args__", ()) if getattr(kind, "__origin__", None) is Literal else ()
+        plain = str if choices else getattr(kind, "__origin__", None) or kind
+        found[name] = Field(name, plain, text, choices)
+    return found
+
+
+def changed(load: Load, values: Mapping[str, Any], *, strict: bool, where: str = "") -> Load:
+    """A load with some fields set anew.
+
+    :param strict: as TOML is, where ``"5"`` is no number; a whole number may stand for a fraction.
+    :param where: put before each field's name in messages.
+    :raises LoadError: a name is unknown or a value not allowed; all faults at once.
+    """
+    faults: list[str] = []
+    good: dict[str, Any] = {}
+    for name, value in values.items():
+        adapter = _adapters().get(name)
+        if adapter is None:
+            close = get_close_matches(name, _adapters(), 1)
+            faults.append(f"{where}{name}: no such field{f'; did you mean {close[0]}?' if close else ''}")
+            continue
+        try:
+            good[name] = adapter.validate_python(value, strict=strict)
+        except ValidationError as error:
+            faults += (f"{where}{name}: {detail['msg']}, not {value!r}" for detail in error.errors())
+    if not faults:
+        made = replace(load, **good)
+        faults = [f"{where}{text}" for text in _contradictions(made)]
+        if not faults:
+            return made
+    raise LoadError("\n".join(faults))
+
+
+def _contradictions(load: Load) -> list[str]:
+    faults = []
+    unknown = [kind for kind in load.kinds if kind not in KINDS]
+    if unknown:
+        faults.append(f"kinds: {', '.join(unknown)} cannot be sent; what can: {', '.join(KINDS)}")
+    elif not load.kinds or min(load.kinds.values()) < 0 or sum(load.kinds.values()) <= 0:
+        faults.append("kinds: shares must not be negative, and one of them positive")
+    if 0 < load.body_bytes < BODY_BYTES_MIN:
+        faults.append(f"body_bytes: at least {BODY_BYTES_MIN}, or 0 for lengths as in real rooms")
+    if load.storm_share and load.speech != "rate":
+        faults.append('storm_share: viewers come back during speech = "rate" only')
+    if load.slow_share and load.speech != "rate":
+        faults.append('slow_share: viewers are slow during speech = "rate" only')
+    if load.speech == "rate" and not load.seconds:
+        faults.append('seconds: speech = "rate" needs a length')
+    return faults
