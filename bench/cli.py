@@ -23,6 +23,7 @@ from bench.fleet import FleetError
 from bench.generator.process import raise_descriptor_limit
 from bench.load import Load, LoadError, changed, load_fields
 from bench.micro import CASES, measure, to_json
+from bench.plan.command import plan
 from bench.play import play
 from bench.report.record import Record, RecordError
 from bench.report.show import Show
@@ -109,6 +110,7 @@ def _with_fields(command: Any) -> Any:
 
 
 app.command()(_with_fields(run))
+app.command()(plan)
 
 
 @app.command()

@@ -29,6 +29,7 @@ __all__ = [
     "merge",
     "read_config",
     "rss_bytes",
+    "slab_bytes",
     "to_toml",
     "wait_ns",
 ]
@@ -75,6 +76,14 @@ def pss_bytes(pid: int) -> int:
     """Proportional memory of a process: a page that several share counts in parts."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def slab_bytes() -> int:
+    """What kernel objects take on this machine: sockets, descriptors and all others."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("Slab:"):
             return int(line.split()[1]) * 1024
     return 0
 

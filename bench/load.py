@@ -76,7 +76,9 @@ class Load:
     alone: Annotated[bool, doc("Play the same first with one viewer in each room, to tell what each further one costs.")] = (
         False
     )
-    workers: Annotated[int, Ge(0), Le(1024), doc("The engine's edge processes; 0: one process for everything.")] = 0
+    workers: Annotated[
+        int, Ge(-1), Le(1024), doc("The engine's edge processes; 0: one process for everything; -1: as many as viewers need.")
+    ] = 0
     processes: Annotated[int, Ge(0), Le(1024), doc("Generator processes; 0: as many as descriptors require.")] = 0
     seed: Annotated[int, doc("Of texts, room names, who speaks and who is slow; the same seed repeats a run.")] = 1
     stall_seconds: Annotated[float, Gt(0), doc("No progress for so long ends a wait; what is missing is lost.")] = 20.0

@@ -15,13 +15,14 @@ from bench.audience import Audience
 from bench.engineproc import EngineError, EngineProcess, Sections, merge
 from bench.fleet import FleetError
 from bench.generator.sender import Plan
-from bench.load import Load
+from bench.load import Load, LoadError
+from bench.preflight import facts, problems, workers_for
 from bench.report.record import Record, together
 from bench.report.show import Show
 from bench.scenario import Scenario
 from bench.stage import Phase, Stage
 
-__all__ = ["OPEN_LIMITS", "play"]
+__all__ = ["OPEN_LIMITS", "common_sections", "once", "play"]
 
 PLENTY: Final = 1_000_000
 OPEN_LIMITS: Final = {
@@ -54,16 +55,15 @@ def play(scenario: Scenario, config: Sections, command: tuple[str, ...], show: S
     :param config: settings from the operator's file; they win over the scenario's.
     :param command: starts the engine.
     :raises EngineError: the engine did not start, or died.
+    :raises LoadError: this machine cannot hold the load.
     """
+    machine = facts()
     load = scenario.load
-    common: Sections = {
-        "edge": {"host": "127.0.0.1", "port": 0, "compression": load.compression},
-        "limits": OPEN_LIMITS,
-        "log": {"level": "warning"},
-    }
-    if load.workers:
-        common["node"] = {"workers": load.workers}
-    sections = merge(common, scenario.sections, config)
+    if load.workers < 0:
+        load = replace(load, workers=workers_for(load.everybody, machine))
+    if found := problems(load, machine):
+        raise LoadError("\n".join(found))
+    sections = merge(common_sections(load), scenario.sections, config)
     if load.shrink:
         load = _shrunken(load, sections, command, show)
     records: list[Record] = []
@@ -74,6 +74,18 @@ def play(scenario: Scenario, config: Sections, command: tuple[str, ...], show: S
         if not records[-1].verified:
             break
     return together(records)
+
+
+def common_sections(load: Load) -> Sections:
+    """Settings that every run needs: a free port on loopback, no rate limits, a quiet log."""
+    sections: Sections = {
+        "edge": {"host": "127.0.0.1", "port": 0, "compression": load.compression},
+        "limits": OPEN_LIMITS,
+        "log": {"level": "warning"},
+    }
+    if load.workers:
+        sections["node"] = {"workers": load.workers}
+    return sections
 
 
 def _shrunken(load: Load, sections: Sections, command: tuple[str, ...], show: Show) -> Load:
@@ -92,16 +104,20 @@ def _round(scenario: Scenario, sections: Sections, command: tuple[str, ...], sho
     alone: Record | None = None
     if load.alone and load.viewers > 1:
         show.line("first the same with one viewer in each room, to know what a further one costs")
-        alone = _once(replace(scenario, load=replace(load, viewers=1, senders=1)), sections, command, show)
+        alone = once(replace(scenario, load=replace(load, viewers=1, senders=1)), sections, command, show)
         if not alone.verified:
             return alone
-    record = _once(scenario, sections, command, show)
+    record = once(scenario, sections, command, show)
     if alone is not None:
         _net(record, alone)
     return record
 
 
-def _once(scenario: Scenario, sections: Sections, command: tuple[str, ...], show: Show) -> Record:
+def once(scenario: Scenario, sections: Sections, command: tuple[str, ...], show: Show) -> Record:
+    """One engine, one load, one record.
+
+    :param sections: all settings of the engine.
+    """
     load = scenario.load
     record = Record(
         scenario=scenario.name,

@@ -15,7 +15,7 @@ from typing import Final
 
 from bench.audience import Audience
 from bench.certificate import certify
-from bench.engineproc import EngineError, EngineProcess, Sample, Sections, rss_bytes
+from bench.engineproc import EngineError, EngineProcess, Sample, Sections, rss_bytes, slab_bytes
 from bench.fleet import Fleet
 from bench.generator.process import Share
 from bench.generator.sender import Plan
@@ -141,7 +141,7 @@ class Stage:
     def join(self) -> None:
         """Bring all viewers in; sets the figures of joining and of memory per viewer."""
         fleet, everybody = self.fleet, self.audience.everybody
-        held = sum(map(rss_bytes, fleet.pids))
+        held, slab = sum(map(rss_bytes, fleet.pids)), slab_bytes()
         cost = fleet.cost()
         before = self.engine.quiet()
         began = time.monotonic()
@@ -159,6 +159,7 @@ class Stage:
             engine_memory_bytes=after.rss_bytes,
             engine_bytes_per_viewer=(after.rss_bytes - before.rss_bytes) / everybody,
             generator_bytes_per_viewer=(sum(map(rss_bytes, fleet.pids)) - held) / everybody,
+            kernel_bytes_per_viewer=max(0.0, (slab_bytes() - slab) / 2 / everybody),
             generator_cpu_seconds=sum(spent),
             generator_busy=min(1.0, max(spent) / seconds),
             engine_cpu_seconds=cpu,
@@ -345,6 +346,9 @@ class Stage:
             closing = fleet.close(progress)
         status = self.engine.stop()
         record.certificate.close(closing, self.engine.statistics)
+        edge = (self.engine.statistics or {}).get("edge", {})
+        if edge.get("frames_sent"):
+            record.set(pass_us_per_frame=edge["fanout_seconds"] * 1e6 / edge["frames_sent"])
         if status:
             record.certificate.add(f"engine: it ended with status {status}")
 

@@ -1,0 +1,1 @@
+"""The capacity planner: what this host's costs say about a load of any size."""
