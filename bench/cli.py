@@ -63,6 +63,7 @@ def list_scenarios() -> None:
 def run(
     scenario: Annotated[str, typer.Argument(metavar="NAME|FILE", help="As `roomcast-bench list` shows, or a TOML file.")],
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Run it so often; figures are medians.")] = 1,
+    details: Annotated[bool, typer.Option("--details", help="Show every figure.")] = False,
     config: ConfigOption = None,
     json_file: JsonOption = None,
     html_file: HtmlOption = None,
@@ -73,7 +74,7 @@ def run(
 
     The options from --rooms on are the scenario's fields; what is not given is as its file says.
     """
-    show = Show(Console())
+    show = Show(Console(), details=details)
     given = {name: _parsed(name, value) for name, value in fields.items() if value is not None}
     chosen = read_scenario(scenario)
     chosen = replace(chosen, load=changed(chosen.load, given, strict=False, where="--"))

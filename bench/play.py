@@ -176,7 +176,8 @@ def _plan(stage: Stage) -> Plan:
         rate = load.rate * load.rooms
         total = max(1, round(rate * load.seconds))
         if load.slow_share and load.slow_kind == "stopped":
-            total = max(total, _felt(stage))
+            # Longer than the lag limit, too: it is judged when there is something new to send.
+            total = max(total, _felt(stage), round(rate * _lag_seconds(stage) * LAG_SLACK))
         return Plan(speech="rate", total=total, rate=rate, **common)
     total = max(len(senders), load.messages // len(senders) * len(senders))
     return Plan(speech=load.speech, total=total, bursts=load.bursts if load.speech == "burst" else 1, **common)

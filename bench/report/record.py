@@ -38,44 +38,46 @@ class Figure:
     """One measured number.
 
     :ivar better: which way is better; None where neither is, or where it follows from the load.
+    :ivar detail: of interest to who looks closer; files have it always, the terminal when asked.
     """
 
     label: str
     better: Literal["lower", "higher"] | None = None
+    detail: bool = False
 
 
 FIGURES: Final[dict[str, Figure]] = {
     "messages_sent": Figure("messages sent"),
     "deliveries": Figure("deliveries"),
     "frames": Figure("frames received"),
-    "frames_per_viewer": Figure("frames per viewer"),
+    "frames_per_viewer": Figure("frames per viewer", detail=True),
     "bytes_per_delivery": Figure("bytes per delivery", "lower"),
     "seconds": Figure("seconds, first intended send to last receipt"),
     "deliveries_per_second": Figure("deliveries per second", "higher"),
-    "messages_per_second": Figure("messages per second", "higher"),
+    "messages_per_second": Figure("messages per second", "higher", detail=True),
     "latency_p50_ms": Figure("latency p50, ms", "lower"),
-    "latency_p90_ms": Figure("latency p90, ms", "lower"),
+    "latency_p90_ms": Figure("latency p90, ms", "lower", detail=True),
     "latency_p99_ms": Figure("latency p99, ms", "lower"),
-    "latency_p999_ms": Figure("latency p99.9, ms", "lower"),
+    "latency_p999_ms": Figure("latency p99.9, ms", "lower", detail=True),
     "latency_max_ms": Figure("latency max, ms", "lower"),
     "calm_latency_p99_ms": Figure("latency p99 of the same load undisturbed, ms", "lower"),
     "latency_p99_to_calm": Figure("latency p99, disturbed to undisturbed", "lower"),
     "engine_cpu_to_calm": Figure("engine CPU, disturbed to undisturbed", "lower"),
-    "lag_p99_ms": Figure("frame after its first viewer had it p99, ms", "lower"),
-    "lag_max_ms": Figure("frame after its first viewer had it max, ms", "lower"),
-    "reply_p50_ms": Figure("send to reply p50, ms", "lower"),
+    "lag_p99_ms": Figure("frame after its first viewer had it p99, ms", "lower", detail=True),
+    "lag_max_ms": Figure("frame after its first viewer had it max, ms", "lower", detail=True),
+    "reply_p50_ms": Figure("send to reply p50, ms", "lower", detail=True),
     "reply_p99_ms": Figure("send to reply p99, ms", "lower"),
-    "join_p50_ms": Figure("join p50, ms"),
+    "join_p50_ms": Figure("join p50, ms", detail=True),
     "join_p99_ms": Figure("join p99, ms"),
     "joins_per_second": Figure("joins per second", "higher"),
-    "join_seconds": Figure("seconds until all had joined", "lower"),
-    "return_p50_ms": Figure("return after a storm p50, ms"),
+    "join_seconds": Figure("seconds until all had joined", "lower", detail=True),
+    "return_p50_ms": Figure("return after a storm p50, ms", detail=True),
     "return_p99_ms": Figure("return after a storm p99, ms", "lower"),
     "returned": Figure("connections cut and brought back"),
     "slow_viewers": Figure("slow viewers"),
     "met_lag_policy": Figure("of them met the lag policy"),
     "refused_for_now": Figure("handshakes refused for the time being"),
-    "engine_cpu_seconds": Figure("engine CPU, s"),
+    "engine_cpu_seconds": Figure("engine CPU, s", detail=True),
     "engine_cpu_share": Figure("engine CPU, share of a core", "lower"),
     "engine_cpu_us_per_frame": Figure("engine CPU per frame, µs", "lower"),
     "engine_cpu_us_per_further_frame": Figure("engine CPU per frame of each further viewer, µs", "lower"),
@@ -83,22 +85,22 @@ FIGURES: Final[dict[str, Figure]] = {
     "engine_cpu_us_per_message_alone": Figure("engine CPU per message with one viewer in each room, µs", "lower"),
     "engine_cpu_us_per_join": Figure("engine CPU per join, µs", "lower"),
     "hub_cpu_seconds": Figure("of it the hub, s", "lower"),
-    "pass_us_per_frame": Figure("fan-out per frame by the wall clock, µs", "lower"),
+    "pass_us_per_frame": Figure("fan-out per frame by the wall clock, µs", "lower", detail=True),
     "frames_per_core_second": Figure("frames per engine core-second", "higher"),
     "deliveries_per_core_second": Figure("deliveries per engine core-second", "higher"),
     "limit_us_per_frame": Figure("bare send loop per frame, µs"),
     "ratio_to_limit": Figure("engine to bare send loop", "lower"),
     "engine_memory_bytes": Figure("engine memory, bytes", "lower"),
-    "engine_memory_growth_bytes": Figure("engine memory growth over the phase, bytes", "lower"),
+    "engine_memory_growth_bytes": Figure("engine memory growth over the phase, bytes", "lower", detail=True),
     "engine_bytes_per_viewer": Figure("engine memory per viewer, bytes", "lower"),
-    "kernel_bytes_per_viewer": Figure("kernel memory per viewer, one end, bytes"),
-    "generator_cpu_seconds": Figure("generator CPU, s"),
+    "kernel_bytes_per_viewer": Figure("kernel memory per viewer, one end, bytes", detail=True),
+    "generator_cpu_seconds": Figure("generator CPU, s", detail=True),
     "generator_frames_per_core_second": Figure("generator, verified frames per core-second", "higher"),
     "generator_bytes_per_viewer": Figure("generator memory per viewer, bytes", "lower"),
     "generator_busy": Figure("busiest generator, share of the time"),
     "generator_late_p99_ms": Figure("generator late p99, ms"),
-    "generator_late_max_ms": Figure("generator late max, ms"),
-    "generator_delay_p99_ms": Figure("generator scheduling delay p99, ms"),
+    "generator_late_max_ms": Figure("generator late max, ms", detail=True),
+    "generator_delay_p99_ms": Figure("generator scheduling delay p99, ms", detail=True),
 }
 """Every figure a run can have, in the order in which they are shown."""
 

@@ -28,10 +28,12 @@ class Show:
     """See the module's docstring.
 
     :param console: where to; progress bars and the live table only on a terminal, otherwise plain lines.
+    :param details: whether the table has every figure.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, details: bool = False) -> None:
         self.console = console
+        self._details = details
         self._facts: dict[str, str] = {}
 
     def line(self, text: str) -> None:
@@ -89,7 +91,7 @@ class Show:
         table.add_column(style="cyan")
         table.add_column(justify="right")
         for name, figure in FIGURES.items():
-            if name in record.figures:
+            if name in record.figures and (self._details or not figure.detail):
                 table.add_row(figure.label, number(record.figures[name]))
         self.console.print(table)
         for note in record.notes:
