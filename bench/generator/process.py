@@ -168,21 +168,35 @@ class Generator:
             "cut": self.crowd.cut,
         } | self.desk.statistics()
         if heads is not None:
-            status["behind"] = sum(1 for _ in self._behind(heads))
+            status["behind"] = self._missing(heads)
             status["entitled"] = self.swarm.entitled
         if likes is not None:
             logs = self.swarm.logs
             status["unliked"] = sum(int(room) in logs and logs[int(room)].likes < total for room, total in likes.items())
         return status
 
-    def _behind(self, heads: dict[str, list[int]]) -> Iterator[tuple[Viewer, int]]:
-        """Viewers that are connected, read, and have not everything: (viewer, head)."""
+    def _missing(self, heads: dict[str, list[int]]) -> int:
+        """0 once every viewer who is connected and reads has everything."""
+        swarm = self.swarm
+        if swarm.live == len(self.viewers) and not self.crowd.paused:
+            # Asked many times a second while the engine works: a sum, not a look at every viewer.
+            self._learn(heads)
+            return swarm.entitled - swarm.past.accounted - swarm.tally.accounted
+        return sum(1 for _ in self._behind(heads))
+
+    def _learn(self, heads: dict[str, list[int]]) -> dict[int, tuple[int, int]]:
+        """Take in what other processes know of rooms' heads; returns what is known of those that are watched here."""
         known: dict[int, tuple[int, int]] = {}
         for room, (epoch, head) in heads.items():
             log = self.swarm.logs.get(int(room))
             if log is not None and log.epoch == epoch:
                 log.head = max(log.head, head)
                 known[int(room)] = epoch, log.head
+        return known
+
+    def _behind(self, heads: dict[str, list[int]]) -> Iterator[tuple[Viewer, int]]:
+        """Viewers that are connected, read, and have not everything: (viewer, head)."""
+        known = self._learn(heads)
         for viewer in self.viewers.values():
             log = viewer.log
             if log is None or viewer.room not in known:
