@@ -25,6 +25,8 @@ from bench.load import Load, LoadError, changed, load_fields
 from bench.micro import CASES, measure, to_json
 from bench.plan.command import plan
 from bench.play import play
+from bench.report.command import compare_command, report_command
+from bench.report.html import ReportError, check_available, write_html
 from bench.report.record import Record, RecordError
 from bench.report.show import Show
 from bench.scenario import read_scenario, shipped
@@ -74,6 +76,8 @@ def run(
 
     The options from --rooms on are the scenario's fields; what is not given is as its file says.
     """
+    if html_file is not None:
+        check_available(html_file)
     show = Show(Console(), details=details)
     given = {name: _parsed(name, value) for name, value in fields.items() if value is not None}
     chosen = read_scenario(scenario)
@@ -112,6 +116,8 @@ def _with_fields(command: Any) -> Any:
 
 app.command()(_with_fields(run))
 app.command()(plan)
+app.command("compare")(compare_command)
+app.command("report")(report_command)
 
 
 @app.command()
@@ -130,6 +136,8 @@ def limit(
 
     from bench.limit import measure as measure_limit
 
+    if html_file is not None:
+        check_available(html_file)
     show = Show(Console())
     raise_descriptor_limit()
     load = Load(viewers=viewers, senders=1, body_bytes=100, processes=processes, seed=seed)
@@ -165,6 +173,8 @@ def conclude(record: Record, show: Show, json_file: Path | None, html_file: Path
     show.table(record)
     if json_file is not None:
         record.write(json_file)
+    if html_file is not None:
+        write_html(record, html_file)
     if record.partial:
         raise typer.Exit(130)
     if not record.verified:
@@ -180,7 +190,7 @@ def main() -> None:
     except LoadError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    except (EngineError, FleetError, RoomcastError, RecordError) as error:
+    except (EngineError, FleetError, RoomcastError, RecordError, ReportError) as error:
         print(f"roomcast-bench: {error}", file=sys.stderr)
         sys.exit(1)
 

@@ -29,9 +29,9 @@ from bench.generator.body import Bodies, Claim
 from bench.generator.process import Share, room_name
 from bench.generator.wire import BINARY, server_frame
 from bench.load import Load
-from bench.play import OPEN_LIMITS
 from bench.report.record import Record
 from bench.report.show import Show
+from bench.scenario import common_sections
 from bench.stage import PROCESS_VIEWERS
 from engine import open_node
 from engine.config import load as load_settings
@@ -85,14 +85,7 @@ async def measure(load: Load, frame_bytes: int, rounds: int, config: Sections, s
     :raises engine.errors.RoomcastError: the settings are wrong or the node cannot start.
     :raises FleetError: a generator failed.
     """
-    sections = merge(
-        {
-            "edge": {"host": "127.0.0.1", "port": 0, "compression": False},
-            "limits": OPEN_LIMITS | {"comment_bytes": 16_384},
-            "log": {"level": "warning"},
-        },
-        config,
-    )
+    sections = merge(common_sections(load), {"limits": {"comment_bytes": 16_384}}, config)
     record = Record(
         scenario="limit",
         viewers=load.viewers,

@@ -19,21 +19,11 @@ from bench.load import Load, LoadError
 from bench.preflight import facts, problems, workers_for
 from bench.report.record import Record, together
 from bench.report.show import Show
-from bench.scenario import Scenario
+from bench.scenario import Scenario, common_sections
 from bench.stage import Phase, Stage
 
-__all__ = ["OPEN_LIMITS", "common_sections", "once", "play"]
+__all__ = ["once", "play"]
 
-PLENTY: Final = 1_000_000
-OPEN_LIMITS: Final = {
-    "comments_per_second": float(PLENTY),
-    "comments_burst": PLENTY,
-    "likes_per_second": float(PLENTY) * 1000,
-    "likes_burst": PLENTY * 1000,
-    "messages_per_second": float(PLENTY),
-    "messages_burst": PLENTY,
-}
-"""What is measured is the engine, not its rate limits."""
 COUNTERS_SECONDS: Final = 5.0
 """After the last viewer has joined a huge room, a batch with nothing but their number goes out within this time. It is not
 part of a burst."""
@@ -74,18 +64,6 @@ def play(scenario: Scenario, config: Sections, command: tuple[str, ...], show: S
         if not records[-1].verified:
             break
     return together(records)
-
-
-def common_sections(load: Load) -> Sections:
-    """Settings that every run needs: a free port on loopback, no rate limits, a quiet log."""
-    sections: Sections = {
-        "edge": {"host": "127.0.0.1", "port": 0, "compression": load.compression},
-        "limits": OPEN_LIMITS,
-        "log": {"level": "warning"},
-    }
-    if load.workers:
-        sections["node"] = {"workers": load.workers}
-    return sections
 
 
 def _shrunken(load: Load, sections: Sections, command: tuple[str, ...], show: Show) -> Load:

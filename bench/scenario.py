@@ -1,6 +1,6 @@
 """Scenarios: named loads with the engine settings they need, each a TOML file.
 
-Owns the files' shape and where the shipped ones are. Must not know how a load is played.
+Owns the files' shape, where the shipped ones are, and the settings that every run needs. Must not know how a load is played.
 
 A file has the fields of `bench.load.Load`, ``text`` (what it measures, one line), and tables ``[engine.SECTION]`` with
 settings of the engine.
@@ -11,13 +11,23 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bench.engineproc import Sections
 from bench.load import Load, LoadError, changed
 
-__all__ = ["Scenario", "read_scenario", "shipped"]
+__all__ = ["OPEN_LIMITS", "Scenario", "common_sections", "read_scenario", "shipped"]
 
+PLENTY: Final = 1_000_000
+OPEN_LIMITS: Final = {
+    "comments_per_second": float(PLENTY),
+    "comments_burst": PLENTY,
+    "likes_per_second": float(PLENTY) * 1000,
+    "likes_burst": PLENTY * 1000,
+    "messages_per_second": float(PLENTY),
+    "messages_burst": PLENTY,
+}
+"""What is measured is the engine, not its rate limits."""
 _SHIPPED = Path(__file__).parent / "scenarios"
 
 
@@ -60,3 +70,15 @@ def read_scenario(name: str) -> Scenario:
 
 def _sections(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(section, dict) for section in value.values())
+
+
+def common_sections(load: Load) -> Sections:
+    """Settings that every run needs: a free port on loopback, no rate limits, a quiet log."""
+    sections: Sections = {
+        "edge": {"host": "127.0.0.1", "port": 0, "compression": load.compression},
+        "limits": OPEN_LIMITS,
+        "log": {"level": "warning"},
+    }
+    if load.workers:
+        sections["node"] = {"workers": load.workers}
+    return sections

@@ -20,8 +20,8 @@ from bench.generator.process import raise_descriptor_limit
 from bench.load import Load
 from bench.plan.calibrate import CalibrationError, Check, calibrate, check
 from bench.plan.model import ASSUMPTIONS, Costs, Demand, Sizing, size
-from bench.play import common_sections
 from bench.report.show import Show, number
+from bench.scenario import common_sections
 from engine.settings import RoomSettings
 
 __all__ = ["plan"]

@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final, Literal
 
+import msgspec
+
 from bench.certificate import Certificate
 from bench.histogram import Histogram
 
@@ -166,8 +168,7 @@ def read_record(path: Path) -> Record:
         values.pop("verified")
         if values["version"] != VERSION:
             raise RecordError(f"{path}: version {values['version']} of a record; this reads {VERSION}")
-        values["certificate"] = Certificate(**values["certificate"])
-        return Record(**values)
+        return msgspec.convert(values, Record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{path} is not a record that `roomcast-bench run --json` wrote: {error}") from None
 
