@@ -16,6 +16,10 @@ from bench.load import Load
 __all__ = ["Audience"]
 
 
+GOLDEN = 0.6180339887498949
+"""Its multiples modulo 1 are spread evenly, however many there are."""
+
+
 class Audience:
     """See the module's docstring.
 
@@ -40,10 +44,11 @@ class Audience:
         """Evenly spread within a room, as many as its size is worth; rooms take turns."""
         load = self._load
         turns: list[tuple[float, int]] = []
-        for start, size in zip(self.starts, self.sizes, strict=True):
+        for room, (start, size) in enumerate(zip(self.starts, self.sizes, strict=True)):
             count = min(size, max(1, round(load.senders * size / load.viewers)))
-            turns += (((number + 0.5) / count, start + number * size // count) for number in range(count))
-        # Sorted by their place within their room, all rooms' first speakers come before any room's last.
+            # A room's speakers are evenly spread over the round, and so are the rooms that have only one.
+            begin = room * GOLDEN % 1
+            turns += (((number + begin) / count, start + number * size // count) for number in range(count))
         return tuple(viewer for _, viewer in sorted(turns))
 
     def _others(self, count: int) -> Sequence[int]:
