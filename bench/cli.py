@@ -18,11 +18,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.children import ChildError
 from bench.engineproc import ENGINE, EngineError, read_config
-from bench.fleet import FleetError
 from bench.generator.process import raise_descriptor_limit
 from bench.load import Load, LoadError, changed, load_fields
 from bench.micro import CASES, measure, to_json
+from bench.peers.command import peers
 from bench.plan.command import plan
 from bench.play import play
 from bench.report.command import compare_command, report_command
@@ -115,6 +116,7 @@ def _with_fields(command: Any) -> Any:
 
 
 app.command()(_with_fields(run))
+app.command()(peers)
 app.command()(plan)
 app.command("compare")(compare_command)
 app.command("report")(report_command)
@@ -190,7 +192,7 @@ def main() -> None:
     except LoadError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    except (EngineError, FleetError, RoomcastError, RecordError, ReportError) as error:
+    except (EngineError, ChildError, RoomcastError, RecordError, ReportError) as error:
         print(f"roomcast-bench: {error}", file=sys.stderr)
         sys.exit(1)
 

@@ -1,37 +1,27 @@
 """All generator processes of a run, as one.
 
-Owns their processes, pipes and requests. Must not know scenarios. Synchronous: a request goes to every process, then
-the answers are read; the master has nothing else to do meanwhile, and stays out of the way of the two that are
-measured.
+Owns what they are asked, and when a wait is over. Must not know scenarios.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import select
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from typing import Any
 
+from bench.children import Answer, ChildError, Children, split
 from bench.engineproc import cpu_ns, wait_ns
 from bench.generator.process import Share
 from bench.generator.sender import Plan
 
-__all__ = ["Closing", "Fleet", "FleetError", "Heads", "split"]
+__all__ = ["Closing", "Fleet", "Heads"]
 
-ANSWER_SECONDS = 60.0
-"""A generator that does not answer for so long is broken."""
 POLL_SECONDS = 0.05
 
 Heads = dict[str, list[int]]
 """Room → [epoch, offset]; keys are strings, as JSON wants them."""
-Status = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +36,6 @@ class Closing:
     orderly_bytes: int
 
 
-class FleetError(Exception):
-    """The generator failed, not the engine."""
-
-
-def split(count: int, parts: int) -> list[range]:
-    """``range(count)`` in nearly equal contiguous parts, none empty."""
-    parts = max(1, min(parts, count))
-    edges = [count * part // parts for part in range(parts + 1)]
-    return [range(low, high) for low, high in pairwise(edges)]
-
-
 class Fleet:
     """Generator processes; a context manager that ends them.
 
@@ -67,89 +46,32 @@ class Fleet:
 
     def __init__(self, share: Share, processes: int, stall_seconds: float) -> None:
         self._stall_seconds = stall_seconds
-        self.ranges = split(share.stop, processes)
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._buffers: list[bytes] = []
-        self._asked = 0
-        for part in self.ranges:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "bench.generator.process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-            self._processes.append(process)
-            self._buffers.append(b"")
-            self._tell(process, asdict(replace(share, first=part.start, stop=part.stop)))
-        self.ask("status")
+        self._ranges = split(share.stop, processes)
+        shares = [replace(share, first=part.start, stop=part.stop) for part in self._ranges]
+        self._children = Children("bench.generator.process", map(asdict, shares))
+        self.ask = self._children.ask
 
     def __enter__(self) -> Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._processes:
-            assert process.stdin is not None
-            process.stdin.close()
-        for process in self._processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+        self._children.close()
 
     @property
     def pids(self) -> list[int]:
         """Of all generator processes."""
-        return [process.pid for process in self._processes]
-
-    def ask(self, do: str, **more: Any) -> list[Status]:
-        """Send one request to all and return their answers. Raises `FleetError`."""
-        return self.ask_each([{"do": do} | more] * len(self._processes))
-
-    def ask_each(self, requests: Sequence[dict[str, Any]]) -> list[Status]:
-        """Send a request to each and return their answers. Raises `FleetError`."""
-        self._asked += 1
-        for process, request in zip(self._processes, requests, strict=True):
-            self._tell(process, request | {"id": self._asked})
-        return [self._hear(number) for number in range(len(self._processes))]
-
-    def _tell(self, process: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
-        assert process.stdin is not None
-        try:
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
-        except BrokenPipeError:
-            raise FleetError(f"generator process {process.pid} ended with status {process.wait()}") from None
-
-    def _hear(self, number: int) -> Status:
-        process = self._processes[number]
-        assert process.stdout is not None
-        descriptor = process.stdout.fileno()
-        deadline = time.monotonic() + ANSWER_SECONDS
-        while True:
-            line, end, rest = self._buffers[number].partition(b"\n")
-            if end:
-                self._buffers[number] = rest
-                answer: Status = json.loads(line)
-                if answer["id"] == self._asked:
-                    return answer
-                continue  # belongs to a request that Ctrl-C interrupted
-            if not select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise FleetError(f"generator process {process.pid} did not answer within {ANSWER_SECONDS:.0f} s")
-            data = os.read(descriptor, 1 << 16)
-            if not data:
-                raise FleetError(f"generator process {process.pid} ended with status {process.wait()}")
-            self._buffers[number] += data
+        return self._children.pids
 
     def join(self, progress: Callable[[int], None], per_second: float = 0.0) -> None:
-        """Connect all viewers and wait until they have joined. Raises `FleetError` if not all could.
+        """Connect all viewers and wait until they have joined. Raises `ChildError` if not all could.
 
         :param per_second: how fast; 0: as fast as it goes.
         """
-        stop = self.ranges[-1].stop
-        self.ask_each(
+        stop = self._ranges[-1].stop
+        self._children.ask_each(
             [
                 {"do": "open", "first": part.start, "stop": part.stop, "per_second": per_second * len(part) / stop}
-                for part in self.ranges
+                for part in self._ranges
             ]
         )
         self._watch(_none("opening"), "joined", progress)
@@ -157,7 +79,7 @@ class Fleet:
         if joined != stop:
             report = self.ask("report", heads={}, likes={})
             faults = [fault for answer in report for fault in answer["faults"]]
-            raise FleetError(f"{joined} of {stop} viewers joined; first fault: {faults[0] if faults else 'none'}")
+            raise ChildError(f"{joined} of {stop} viewers joined; first fault: {faults[0] if faults else 'none'}")
 
     def come_back(self, progress: Callable[[int], None]) -> None:
         """Reconnect closed viewers with their positions and wait for it."""
@@ -229,7 +151,7 @@ class Fleet:
 
     def _watch(
         self,
-        done: Callable[[list[Status]], bool],
+        done: Callable[[list[Answer]], bool],
         name: str,
         progress: Callable[[int], None],
         **more: Any,
@@ -254,6 +176,6 @@ class Fleet:
             time.sleep(POLL_SECONDS)
 
 
-def _none(*names: str) -> Callable[[list[Status]], bool]:
+def _none(*names: str) -> Callable[[list[Answer]], bool]:
     """Whether no process has any of these left."""
     return lambda statuses: not any(status[name] for status in statuses for name in names)

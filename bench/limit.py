@@ -83,7 +83,7 @@ async def measure(load: Load, frame_bytes: int, rounds: int, config: Sections, s
 
     :param frame_bytes: length of the frames on the wire, WebSocket header included.
     :raises engine.errors.RoomcastError: the settings are wrong or the node cannot start.
-    :raises FleetError: a generator failed.
+    :raises bench.children.ChildError: a generator failed.
     """
     sections = merge(common_sections(load), {"limits": {"comment_bytes": 16_384}}, config)
     record = Record(

@@ -12,8 +12,8 @@ from dataclasses import asdict, replace
 from typing import Any, Final
 
 from bench.audience import Audience
+from bench.children import ChildError
 from bench.engineproc import EngineError, EngineProcess, Sections, merge
-from bench.fleet import FleetError
 from bench.generator.sender import Plan
 from bench.load import Load, LoadError
 from bench.preflight import facts, problems, workers_for
@@ -109,7 +109,7 @@ def once(scenario: Scenario, sections: Sections, command: tuple[str, ...], show:
             stage.join()
             _speak(stage)
             stage.finish()
-        except (FleetError, EngineError, KeyboardInterrupt) as error:
+        except (ChildError, EngineError, KeyboardInterrupt) as error:
             stage.broken(error)
     return record
 

@@ -93,7 +93,7 @@ class Stage:
     :param sections: settings of the engine.
     :param command: how to start it.
     :raises EngineError: it did not start.
-    :raises FleetError: a generator did not.
+    :raises bench.children.ChildError: a generator did not.
     """
 
     def __init__(self, load: Load, record: Record, sections: Sections, command: tuple[str, ...], show: Show) -> None:

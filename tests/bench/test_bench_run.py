@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from bench.children import split
 from bench.cli import app
 from bench.engineproc import EngineError, merge, read_config, to_toml
-from bench.fleet import split
 from bench.scenario import shipped
 
 FAKE = Path(__file__).with_name("fake_server.py")
