@@ -173,6 +173,7 @@ class Stage:
 
         :param plan: its start is set here.
         :param meanwhile: called when all is answered and delivered, before the engine is measured.
+        :raises KeyboardInterrupt: after the figures of what has come so far are set.
         """
         fleet = self.fleet
         before = self.engine.quiet()
@@ -181,20 +182,24 @@ class Stage:
         start_ns = time.monotonic_ns() + int(LEAD_SECONDS * 1e9)
         sampler = _Sampler(self.engine, fleet, self.show, start_ns, plan)
         floods_likes = plan.speech == "flood" and plan.like_share == 1
-        with self.show.task(label, None if floods_likes else self._due(plan)) as progress:
+        interrupted: KeyboardInterrupt | None = None
+        try:
+            with self.show.task(label, None if floods_likes else self._due(plan)) as progress:
 
-            def note(done: int) -> None:
-                sampler.look(done)
-                progress(done)
+                def note(done: int) -> None:
+                    sampler.look(done)
+                    progress(done)
 
-            fleet.go(plan, start_ns)
-            complete = fleet.wait_answered(note)
-            complete = fleet.wait_delivered(note) and complete
-            if plan.like_share:
-                complete = fleet.wait_liked(note) and complete
+                fleet.go(plan, start_ns)
+                complete = fleet.wait_answered(note)
+                complete = fleet.wait_delivered(note) and complete
+                if plan.like_share:
+                    complete = fleet.wait_liked(note) and complete
+        except KeyboardInterrupt as error:
+            interrupted, complete = error, True
         if not complete:
             self.fail("stalled", f"{label} did not complete: nothing moved for {self.load.stall_seconds:g} s")
-        if meanwhile is not None:
+        if meanwhile is not None and interrupted is None:
             meanwhile()
         after = self.engine.sample()
         new, spent = fleet.ask("status"), fleet.cost()
@@ -208,7 +213,7 @@ class Stage:
         def grown(name: str) -> int:
             return sum(int(b[name]) - int(a[name]) for a, b in zip(old, new, strict=True))
 
-        return Phase(
+        phase = Phase(
             tally=tally,
             **histograms,
             sent=grown("sent"),
@@ -221,6 +226,10 @@ class Stage:
             generator=[(cpu - then, wait - stood) for (cpu, wait), (then, stood) in zip(spent, cost, strict=True)],
             samples=sampler.samples,
         )
+        if interrupted is not None:
+            self.describe(phase)
+            raise interrupted
+        return phase
 
     def _due(self, plan: Plan) -> int:
         """About how many deliveries a plan makes; exactly, where rooms are alike and nothing is random."""

@@ -22,6 +22,8 @@ __all__ = ["Show", "certificate_rows", "faults_text", "number"]
 
 LIVE_SECONDS = 0.25
 """Time between two pictures of the live table: each costs the machine that is being measured."""
+LINE_SECONDS = 10.0
+"""Time between two plain lines of a long step."""
 
 
 class Show:
@@ -48,16 +50,22 @@ class Show:
     def task(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
         """Progress of one step; the value is called with how much is done."""
         began = monotonic()
-        done, drawn = 0, 0.0
+        done, drawn = 0, monotonic()
         self._facts = {}
+        whole = f" of {total:,}" if total else ""
 
         def note(value: int) -> None:
             nonlocal done, drawn
             done = value
-            if live is not None and monotonic() - drawn >= LIVE_SECONDS:
-                drawn = monotonic()
+            if monotonic() - drawn < (LIVE_SECONDS if live is not None else LINE_SECONDS):
+                return
+            drawn = monotonic()
+            if live is not None:
                 bar.update(number, completed=value)
                 live.update(self._picture(bar), refresh=True)
+            else:
+                facts = "".join(f", {name} {fact}" for name, fact in self._facts.items())
+                self.line(f"{label}: {done:,}{whole} after {drawn - began:.0f} s{facts}")
 
         live: Live | None = None
         if self.console.is_terminal:
@@ -66,12 +74,14 @@ class Show:
             number = bar.add_task(label, total=total)
             live = Live(bar, console=self.console, auto_refresh=False, transient=True)
             live.start()
+        else:
+            self.line(f"{label} …")
         try:
             yield note
         finally:
             if live is not None:
                 live.stop()
-        self.line(f"{label}: {done:,}{f' of {total:,}' if total else ''} in {monotonic() - began:.1f} s")
+        self.line(f"{label}: {done:,}{whole} in {monotonic() - began:.1f} s")
 
     def _picture(self, bar: Progress) -> Table:
         table = Table.grid()

@@ -191,12 +191,18 @@ def test_ctrl_c_leaves_a_partial_report(tmp_path: Path) -> None:
     command += ["--engine", f"{sys.executable} {FAKE}", "--json", str(record)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("joining: 5")
+        lines = iter(process.stdout.readline, "")
+        assert next(line for line in lines if line.startswith("joining: 5"))
+        assert next(line for line in lines if line.startswith("rate …"))
         os.killpg(process.pid, signal.SIGINT)
         output, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "partial" in output
-    assert json.loads(record.read_text())["partial"]
+    left = json.loads(record.read_text())
+    assert left["partial"]
+    assert not left["verified"]
+    assert "engine_cpu_us_per_join" in left["figures"]
+    assert "seconds" in left["figures"]
 
 
 def told(*arguments: str) -> tuple[int, str]:
