@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import shlex
+import signal
 import sys
 from dataclasses import replace
 from enum import StrEnum
@@ -187,6 +188,8 @@ def main() -> None:
     """Entry of the console script. Errors that we raise on purpose are told in plain words."""
     from engine.errors import RoomcastError
 
+    # As Ctrl-C: whatever was started is to be stopped in order.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except LoadError as error:

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.leash import leash
+
 __all__ = [
     "ENGINE",
     "EngineError",
@@ -135,9 +137,9 @@ class EngineProcess:
         self._directory = tempfile.TemporaryDirectory(prefix="roomcast-bench-")
         config = Path(self._directory.name) / "bench.toml"
         config.write_text(to_toml(sections))
-        # A group of its own: Ctrl-C is for the benchmark, which then stops the engine in order.
+        # A group of its own: Ctrl-C is for the benchmark, which then stops the engine in order. Its end ends the engine too.
         self._process = subprocess.Popen(
-            [*command, "--config", str(config), "--json"],
+            [*leash(os.getpid(), command), "--config", str(config), "--json"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             process_group=0,

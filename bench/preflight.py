@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench.generator.crowd import SOURCE_VIEWERS
 from bench.load import Load
 
 __all__ = ["Facts", "facts", "problems", "workers_for"]
@@ -19,8 +20,6 @@ RESERVE: Final = 300
 """Descriptors of a process that are not for viewers."""
 PLACES: Final = 0.94
 """How full a worker's places may be on average: the kernel spreads connections by chance."""
-SOURCE_VIEWERS: Final = 25_000
-"""Viewers per loopback address."""
 KERNEL_BYTES: Final = 11_000
 """Of a viewer, both ends on this machine."""
 GENERATOR_BYTES, ENGINE_BYTES = 2_500, 1_000

@@ -21,10 +21,13 @@ from bench.generator.verify import Fault
 from bench.histogram import Histogram
 from bench.load import Load
 
-__all__ = ["Crowd"]
+__all__ = ["SOURCE_VIEWERS", "Crowd"]
 
-SOURCE_VIEWERS: Final = 25_000
-"""Viewers per source address: one loopback address has about 28,000 ephemeral ports towards one destination."""
+SOURCE_VIEWERS: Final = 4_000
+"""Viewers per source address. One loopback address has about 28,000 ephemeral ports towards one destination, but the kernel
+looks for a free one in order: with most of them taken, a connect costs milliseconds."""
+SOURCES: Final = 250
+"""Addresses of 127.0.x.0 that are used before those of the next x."""
 IP_BIND_ADDRESS_NO_PORT: Final = 24
 """Not in `socket` before Python 3.12: choose the port at connect, when the destination is known."""
 SLOW_BUFFER: Final = 4096
@@ -125,7 +128,7 @@ class Crowd:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER)
         if source:
             sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            sock.bind((f"127.0.0.{1 + source}", 0))
+            sock.bind((f"127.0.{source // SOURCES}.{1 + source % SOURCES}", 0))
         return sock
 
     async def bring_back(self) -> None:

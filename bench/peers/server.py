@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.engineproc import cpu_ns, rss_bytes
+from bench.leash import leash
 from bench.peers.base import Adapter, Launch
-from bench.peers.leash import leash
 
 __all__ = ["PeerError", "Sample", "Server", "free_port", "tree_of"]
 

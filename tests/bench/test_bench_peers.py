@@ -16,10 +16,10 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
+from bench.leash import leash
 from bench.peers.base import Adapter, Launch
 from bench.peers.catalogue import ADAPTERS, CentrifugoServer, Websockets
 from bench.peers.command import peers
-from bench.peers.leash import leash
 from bench.peers.match import compare, play, play_slow
 from bench.peers.record import Burst, Comparison, Peer, Slow, Verdict
 from bench.peers.stage import Load
@@ -188,7 +188,7 @@ def test_ctrl_c_ends_the_command_with_a_record(tmp_path: Path) -> None:
 
 def test_a_server_ends_with_its_parent() -> None:
     code = (
-        "import os, subprocess, sys; from bench.peers.leash import leash\n"
+        "import os, subprocess, sys; from bench.leash import leash\n"
         "child = subprocess.Popen(leash(os.getpid(), (sys.executable, '-c', 'import signal; print(1, flush=True);"
         " signal.pause()')), stdout=subprocess.PIPE)\n"
         "child.stdout.readline(); print(child.pid, flush=True); input()"

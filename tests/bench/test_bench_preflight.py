@@ -38,7 +38,7 @@ def test_each_bound_is_told_with_its_remedy() -> None:
     for change, word in (
         ({"descriptors": 10_000}, "--workers 22"),
         ({"files": 300_000}, "fs.file-max="),
-        ({"ports": 5_000}, "ip_local_port_range="),
+        ({"ports": 3_000}, "ip_local_port_range="),
         ({"memory": 1_000_000_000}, "--viewers"),
         ({"tcp_pages": 1_000}, "tcp_mem="),
     ):

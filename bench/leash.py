@@ -1,6 +1,6 @@
-"""Starts a program that ends with its parent. Usage: ``python -m bench.peers.leash PARENT PROGRAM [ARGUMENT]…``
+"""Starts a program that ends with its parent. Usage: ``python -m bench.leash PARENT PROGRAM [ARGUMENT]…``
 
-Owns what every server of a match has in common before it is itself: SIGTERM when the parent dies (prctl(2),
+Owns what every measured server has in common before it is itself: SIGTERM when the parent dies (prctl(2),
 ``PR_SET_PDEATHSIG``, which survives the exec), and as many descriptors as it may have.
 """
 
@@ -19,7 +19,7 @@ PR_SET_PDEATHSIG = 1
 
 def leash(parent: int, command: tuple[str, ...]) -> tuple[str, ...]:
     """The command that runs ``command`` on a leash held by the process ``parent``."""
-    return (sys.executable, "-m", "bench.peers.leash", str(parent), *command)
+    return (sys.executable, "-m", "bench.leash", str(parent), *command)
 
 
 def main() -> None:
