@@ -49,60 +49,69 @@ def serve(
     port: Annotated[int | None, typer.Option(help="TCP port (edge.port).", show_default=False)] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve viewers until SIGTERM or Ctrl-C; a second one cuts the farewell short."""
+    """Serve viewers until SIGTERM or Ctrl-C; a second one cuts the farewell short.
+
+    With node.workers the process supervises one hub process and several edge processes, and replaces those that die.
+    """
     from engine import logs
     from engine.config import load
 
     settings = load(config, overrides={"edge": {"host": host, "port": port}})
+    if settings.node.workers:
+        from engine.workers.launch import launch
+
+        launch(settings, as_json=as_json)
     logs.configure(settings.log)
     trio.run(_serve, settings, as_json)
 
 
 async def _serve(settings: Any, as_json: bool) -> None:
+    from engine.greeting import STOPPING, greeting, say
     from engine.node import open_node
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             async with open_node(settings) as node:
+                viewers_max = node.edge.admission.viewers_max
                 if as_json:
                     host, port = node.edge.addresses[0]
-                    capacity = node.statistics().edge.viewers_max
-                    _line(
-                        {
-                            "event": "listening",
-                            "host": host,
-                            "port": port,
-                            "url": node.url,
-                            "pid": os.getpid(),
-                            "viewers_max": capacity,
-                        }
-                    )
+                    say("listening", host=host, port=port, url=node.url, pid=os.getpid(), viewers_max=viewers_max)
                 else:
-                    print(_greeting(node), flush=True)
+                    print(greeting(settings, node.url, viewers_max), flush=True)
                 await anext(signals)
                 if not as_json:
-                    print("stopping: telling viewers to come back elsewhere (again to hurry)", flush=True)
+                    print(STOPPING, flush=True)
                 nursery.start_soon(_hurry, signals, node)
             if as_json:
-                _line({"event": "stopped", "statistics": dataclasses.asdict(node.statistics())})
+                say("stopped", statistics=dataclasses.asdict(node.statistics()))
             nursery.cancel_scope.cancel()
-
-
-def _greeting(node: Any) -> str:
-    settings = node.settings
-    limits, room = settings.limits, settings.room
-    comments = f"{limits.comments_per_second:g} comments/s (burst {limits.comments_burst}), {limits.comment_bytes:,} bytes each"
-    return f"""roomcast listens on {node.url}
-  capacity   {node.statistics().edge.viewers_max:,} viewers in {room.rooms_max:,} rooms
-  a viewer   {comments}; {limits.likes_per_second:g} likes/s
-  a room     ticks up to {room.tick_max_seconds:g} s, lag limit {room.lag_seconds:g} s, then {room.lag_policy}
-  guests     may {settings.access.anonymous}
-stop with Ctrl-C"""
 
 
 async def _hurry(signals: Any, node: Any) -> None:
     await anext(signals)
     node.hurry()
+
+
+@app.command()
+def restart(
+    config: ConfigOption = None,
+    pid: Annotated[
+        int | None, typer.Option("--pid", metavar="PID", help="Process id of the supervisor.", show_default=False)
+    ] = None,
+) -> None:
+    """Replace the edge processes of a node with workers, one after the other, and refuse nobody meanwhile.
+
+    Viewers are told to come back, and continue where they were. The hub stays: it holds the memory broker's history. The
+    node keeps the settings that it was started with. It is found by the port in the config file, or by its process id.
+    """
+    from engine.config import load
+    from engine.workers.rundir import ask_to_restart, directory_of, find_supervisor
+
+    if pid is None:
+        settings = load(config)
+        pid = find_supervisor(directory_of(settings.node.run_directory), settings.edge.port)
+    ask_to_restart(pid)
+    print(f"process {pid} replaces its edge processes; the hub stays, it holds the history")
 
 
 @app.command()

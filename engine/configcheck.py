@@ -92,6 +92,10 @@ _BOUNDS: Final = {
 
 
 def explain(setting: Setting, given: Any, error: ValidationError, source: str = "") -> Iterator[Fault]:
+    if setting.words:
+        # Pydantic tells for each type why it is not that one.
+        yield Fault(setting.path, given, f"must be {setting.allowed}", source, _meant(setting, given))
+        return
     for detail in error.errors(include_url=False):
         index = "".join(f"[{each}]" for each in detail["loc"])
         value = detail["input"] if index else given
@@ -122,6 +126,9 @@ def _meant(setting: Setting, value: Any) -> str:
     # Pydantic reads true as 1, which nobody meant.
     if isinstance(value, bool):
         return ""
+    near = get_close_matches(value.lower(), setting.words, n=1) if isinstance(value, str) else []
+    if near:
+        return toml_value(near[0])
     try:
         return toml_value(_adapter(setting).validate_python(value, strict=False))
     except ValidationError:

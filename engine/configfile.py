@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import date, time
 from inspect import cleandoc
-from types import MappingProxyType
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from itertools import chain
+from types import MappingProxyType, UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import DocInfo
 from pydantic import TypeAdapter
@@ -48,7 +49,7 @@ class Setting:
 
     :ivar section: name of the table in the config file.
     :ivar annotation: its type with bounds and documentation, `typing.Annotated`.
-    :ivar kind: its type alone.
+    :ivar kind: its type alone, of numbers if a word may stand for one.
     :ivar description: what it does, in one or two sentences.
     """
 
@@ -80,6 +81,11 @@ class Setting:
         return get_args(self.kind) if get_origin(self.kind) is Literal else ()
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """Words that may stand for a number."""
+        return () if self.choices else tuple(chain.from_iterable(map(get_args, _branches(self.annotation)[1:])))
+
+    @property
     def allowed(self) -> str:
         """What the value may be, with unit and bounds, to go after *must be*."""
         if self.choices:
@@ -88,16 +94,26 @@ class Setting:
         if self.is_list:
             return "a list of strings"
         unit = next((words for suffix, words in _UNITS if self.name.endswith(suffix)), "")
-        return ", ".join([_KINDS[self.kind] + unit, *self._bounds()])
+        return ", ".join([_KINDS[self.kind] + unit, *self._bounds(), *(f"or {toml_value(word)}" for word in self.words)])
 
     def _bounds(self) -> Iterator[str]:
         bounds: dict[str, Any] = {
-            name: getattr(each, name) for each in self.annotation.__metadata__ for name in _BOUNDS if hasattr(each, name)
+            name: getattr(each, name)
+            for source in (self.annotation, _branches(self.annotation)[0])
+            for each in getattr(source, "__metadata__", ())
+            for name in _BOUNDS
+            if hasattr(each, name)
         }
         if {"ge", "le"} <= bounds.keys():
             yield f"from {number(bounds['ge'])} to {number(bounds['le'])}"
         else:
             yield from (f"{words} {number(bounds[name])}" for name, words in _BOUNDS.items() if name in bounds)
+
+
+def _branches(annotation: Any) -> tuple[Any, ...]:
+    """The types that a value may be of; the first says most."""
+    kind = annotation.__origin__
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 
 def _describe() -> Iterator[Setting]:
@@ -109,7 +125,9 @@ def _describe() -> Iterator[Setting]:
             annotation = hints[field.name]
             text = " ".join(each.documentation for each in annotation.__metadata__ if isinstance(each, DocInfo))
             default = getattr(defaults, field.name)
-            yield Setting(section.name, field.name, annotation, annotation.__origin__, text, default)
+            kind = _branches(annotation)[0]
+            kind = kind.__origin__ if hasattr(kind, "__metadata__") else kind
+            yield Setting(section.name, field.name, annotation, kind, text, default)
 
 
 SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType({each.path: each for each in _describe()})

@@ -1,6 +1,8 @@
 """The node: composition root. Puts broker, hub, link and edge together, starts them in order and stops them in order.
 
-Owns the nursery tree. It is the only module that knows everybody.
+Owns the nursery tree. It is the only module that knows everybody. This is the node of one process, `open_node`; with
+``node.workers`` the same parts live in processes of their own, which `engine.workers.supervisor` starts and stops in the same
+order: `engine.workers.hub` runs the hub, `engine.workers.edge` an edge, and a link over a socket is between them.
 
 Order of stopping: accept nobody, refuse new input, publish and fan out what was accepted, say bye, wait for the viewers to go,
 cancel what is left. A deadline bounds the whole; a second request to stop cuts it short.
@@ -10,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,25 +19,19 @@ from dataclasses import dataclass
 import trio
 
 from engine.access import SERVER
-from engine.brokers.memory import MemoryBroker
 from engine.configcheck import check
 from engine.edge import Edge, EdgeStatistics
 from engine.errors import RoomcastError
-from engine.hub import Hub, HubStatistics
+from engine.greeting import url_of
+from engine.hub import HubStatistics
+from engine.hub.local import LocalHub, now_ms
 from engine.link import memory_link
 from engine.schema import Author
 from engine.settings import Settings
 
 __all__ = ["Node", "NodeStatistics", "open_node"]
 
-_SWEEP_SECONDS = 30.0
-"""Time between looks for rooms whose history has expired."""
-
 log = logging.getLogger("roomcast.node")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +52,15 @@ class Node:
     def __init__(self, settings: Settings, *, encoded_link: bool = False) -> None:
         self.settings = settings
         self.name = settings.node.name or socket.gethostname()
-        edge_end, hub_end = memory_link(encoded=encoded_link)
-        self.hub = Hub(settings, lambda deliver: MemoryBroker(settings.broker, deliver, _now_ms), _now_ms)
-        self.edge = Edge(settings, edge_end, _now_ms)
-        self._hub_end = hub_end
+        self.hub = LocalHub(settings)
+        self.edge = Edge(settings, now_ms)
+        self._edge_end, self._hub_end = memory_link(encoded=encoded_link)
         self._deadline = trio.CancelScope(shield=True)
 
     @property
     def url(self) -> str:
         """Where viewers connect."""
-        host, port = self.edge.addresses[0]
-        return f"ws://{f'[{host}]' if ':' in host else host}:{port}{self.settings.edge.path}"
+        return url_of(self.settings, *self.edge.addresses[0])
 
     async def comment(self, room: str, body: str, *, author: Author = SERVER, session: str = "", ref: int = 0) -> int:
         """Say something in a room and return its offset, once it is ordered and kept.
@@ -97,13 +90,6 @@ class Node:
         """Cut the draining short: whoever is still connected is dropped."""
         self._deadline.cancel()
 
-    async def _sweep(self) -> None:
-        while True:
-            await trio.sleep(_SWEEP_SECONDS)
-            broker = self.hub.broker
-            assert isinstance(broker, MemoryBroker)
-            broker.sweep()
-
     async def _drain(self) -> None:
         """See the module's docstring."""
         self._deadline.deadline = trio.current_time() + self.settings.node.shutdown_seconds
@@ -127,13 +113,15 @@ async def open_node(settings: Settings | None = None, *, encoded_link: bool = Fa
     faults = check(settings)
     if faults:
         raise RoomcastError("; ".join(str(fault) for fault in faults))
+    if settings.node.workers:
+        raise RoomcastError("node.workers: an embedded node is one process; `roomcast serve` starts several")
     node = Node(settings, encoded_link=encoded_link)
     node.edge.listen()
     async with trio.open_nursery() as nursery:
         await nursery.start(node.hub.run)
         node.hub.attach(node._hub_end)
+        await nursery.start(node.edge.serve, node._edge_end)
         await nursery.start(node.edge.run)
-        nursery.start_soon(node._sweep)
         log.info("listening", extra={"node": node.name, "url": node.url, "viewers_max": node.edge.admission.viewers_max})
         try:
             yield node

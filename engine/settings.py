@@ -47,6 +47,21 @@ class NodeSettings:
         Le(600),
         doc("Viewers told to leave come back at a random moment within this window, not all at once."),
     ] = 10.0
+    workers: Annotated[
+        Annotated[int, Ge(0), Le(256)] | Literal["auto"],
+        doc(
+            "Edge processes that share the viewers, beside one hub process and a supervisor; "
+            'limits of connections and viewers then hold for each edge process. 0 serves in one process. "auto": one per core.'
+        ),
+    ] = 0
+    pin_cpus: Annotated[bool, doc("With workers, keep each process on one core.")] = False
+    run_directory: Annotated[
+        str,
+        doc(
+            "With workers, directory for the pid file and the hub's socket, readable by this user only. "
+            "Empty means roomcast in $XDG_RUNTIME_DIR, or roomcast-UID in the directory for temporary files."
+        ),
+    ] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,7 +100,7 @@ class Tail:
 def test_help_names_every_command() -> None:
     done = roomcast("--help")
     assert done.returncode == 0
-    for command in ("serve", "check", "init", "tail", "say", "like"):
+    for command in ("serve", "restart", "check", "init", "tail", "say", "like"):
         assert re.search(rf"\b{command}\b", done.stdout)
         detail = roomcast(command, "--help")
         assert detail.returncode == 0

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -117,9 +118,13 @@ def test_the_schema_agrees_with_the_model(setting: Setting) -> None:
     assert schema["properties"][setting.section] == {"$ref": f"#/$defs/{SECTIONS[setting.section].__name__}"}
     entry = schema["$defs"][SECTIONS[setting.section].__name__]["properties"][setting.name]
     kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
-    assert entry["type"] == ("array" if setting.is_list else kinds.get(setting.kind, "string"))
     assert json.loads(json.dumps(setting.default)) == entry["default"]
     bounds = setting.annotation.__metadata__
+    if setting.words:
+        entry, word = entry["anyOf"]
+        assert word == {"const": setting.words[0], "type": "string"}
+        bounds = get_args(setting.annotation.__origin__)[0].__metadata__
+    assert entry["type"] == ("array" if setting.is_list else kinds.get(setting.kind, "string"))
     words = {"minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt"}
     assert {word: entry[word] for word in words if word in entry} == {
         word: getattr(bound, name) for word, name in words.items() for bound in bounds if hasattr(bound, name)

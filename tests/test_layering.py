@@ -84,8 +84,9 @@ def test_the_pure_parts_know_no_clock_no_socket_and_no_trio(package: str) -> Non
         ("engine.access", {"edge", "hub", "link", "node", "client", "room", "ws", "brokers"}),
         ("engine.errors", {"edge", "hub", "link", "node", "client", "room", "ws", "brokers", "schema", "settings", "access"}),
         ("engine.settings", {"edge", "hub", "link", "node", "client", "room", "ws", "brokers", "config"}),
-        ("engine.edge", {"hub", "brokers", "node", "api", "ledger", "client", "config", "configcheck", "cli"}),
-        ("engine.hub", {"edge", "node", "api", "client", "ws", "config", "configcheck", "cli"}),
+        ("engine.edge", {"hub", "brokers", "node", "workers", "api", "ledger", "client", "config", "configcheck", "cli"}),
+        ("engine.hub", {"edge", "node", "workers", "api", "client", "ws", "config", "configcheck", "cli"}),
+        ("engine.workers", {"node", "client", "config", "configcheck", "configfile", "logs", "cli"}),
         ("engine.link", {"edge", "hub", "node", "brokers", "room", "ws", "client", "config"}),
         ("engine.brokers", {"edge", "hub", "node", "link", "room", "ws", "client", "config"}),
         ("engine.client", {"edge", "hub", "node", "link", "room", "ws", "brokers", "config", "access", "settings"}),
@@ -106,7 +107,10 @@ def test_nobody_but_the_node_knows_both_edge_and_hub() -> None:
 
 def test_only_the_edge_watches_viewer_sockets() -> None:
     users = {name for name, targets in imports().items() if "select" in targets or "socket" in targets}
-    assert all(within(name, "engine.edge") or name in ("engine.node",) for name in users), users
+    others = {"engine.node", "engine.link.unix", *(name for name in users if within(name, "engine.workers"))}
+    assert all(within(name, "engine.edge") or name in others for name in users), users
+    watchers = {name for name, targets in imports().items() if "select" in targets}
+    assert watchers == {"engine.edge.poller"}
 
 
 @pytest.mark.parametrize("name", [name for name, _ in modules()])
@@ -137,6 +141,20 @@ def test_an_edge_process_loads_nothing_heavy() -> None:
     names = loaded("import engine.edge, engine.link, engine.settings")
     assert not {name for name in names if name.partition(".")[0] in HEAVY}
     assert not {name for name in names if within(name, "engine.hub") or within(name, "engine.node")}
+
+
+@pytest.mark.parametrize(
+    ("module", "foreign"),
+    [
+        ("engine.workers.edge", {"engine.hub", "engine.brokers.memory", "engine.node", "engine.client"}),
+        ("engine.workers.hub", {"engine.edge", "engine.node", "engine.client"}),
+        ("engine.workers.supervisor", {"engine.hub", "engine.brokers.memory", "engine.node", "engine.client"}),
+    ],
+)
+def test_a_worker_process_loads_nothing_heavy(module: str, foreign: set[str]) -> None:
+    names = loaded(f"import {module}")
+    assert not {name for name in names if name.partition(".")[0] in HEAVY | {"structlog"}}
+    assert not {name for name in names if any(within(name, each) for each in foreign)}
 
 
 def test_the_log_of_a_room_needs_no_broker() -> None:

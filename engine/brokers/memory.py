@@ -6,14 +6,18 @@ own and no task; old history leaves when its room is touched or `sweep` is calle
 
 from __future__ import annotations
 
+import secrets
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import Final
 
 from engine.brokers.base import Broker, Deliver, Events, History, Pending, Position, Receipt, Totals
 from engine.settings import BrokerSettings
 
 __all__ = ["MemoryBroker"]
+
+_EPOCHS: Final = (1 << 53) - 1
 
 
 class _Stream:
@@ -60,14 +64,13 @@ class MemoryBroker(Broker):
         self._deliver = deliver
         self._now_ms = now_ms
         self._streams: dict[str, _Stream] = {}
-        self._last_epoch = 0
 
     def _stream(self, room: str) -> _Stream:
         stream = self._streams.get(room)
         if stream is None:
-            # Milliseconds make epochs of different runs differ; the maximum those of rooms that die within one.
-            self._last_epoch = max(self._last_epoch + 1, self._now_ms())
-            stream = self._streams[room] = _Stream(self._last_epoch)
+            # By chance and not by the clock, which may be set back: no epoch of a former process comes again. A number that
+            # JavaScript holds exactly.
+            stream = self._streams[room] = _Stream(secrets.randbelow(_EPOCHS) + 1)
         return stream
 
     async def publish(self, room: str, events: Sequence[Pending]) -> Receipt:

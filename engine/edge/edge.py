@@ -5,11 +5,10 @@ Owns the parts and the order in which they start and stop. Must not know the hub
 
 from __future__ import annotations
 
-import errno
 import resource
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -22,12 +21,12 @@ from engine.edge.connections import Connections
 from engine.edge.listener import accept_forever, open_listeners
 from engine.edge.requests import Requests
 from engine.edge.rooms import Rooms
-from engine.edge.session import Stage
+from engine.edge.session import Session, Stage
 from engine.errors import Close, RoomcastError
 from engine.link.base import End
 from engine.link.messages import Down, Up
 from engine.room.encoder import encode_message
-from engine.schema import Bye
+from engine.schema import CODECS, Bye
 from engine.settings import Settings
 
 __all__ = ["Edge", "EdgeStatistics", "raise_descriptor_limit"]
@@ -46,8 +45,8 @@ class EdgeStatistics:
     :ivar lag_policies: how often the lag policy was applied.
     :ivar refused: handshakes refused, by HTTP status.
     :ivar closed: WebSocket closes, by code.
-    :ivar orderly: connections that ended with a close frame in both directions, so that their peers have every byte;
-        ``orderly_bytes`` were written to them.
+    :ivar orderly: connections that their viewers closed, with nothing left unsent and the close answered;
+        ``orderly_bytes`` is all that was written to them, from the handshake to the answer.
     :ivar fanout_seconds: that passes took, waits between slices included.
     """
 
@@ -80,18 +79,16 @@ def raise_descriptor_limit() -> int:
 class Edge:
     """See the module's docstring.
 
-    :param link: the edge's end.
     :param now_ms: Unix milliseconds.
     :raises RoomcastError: the platform cannot do it.
     """
 
-    def __init__(self, settings: Settings, link: End[Up, Down], now_ms: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings, now_ms: Callable[[], int]) -> None:
         if not sys.platform.startswith("linux"):
             raise RoomcastError(
                 f"the server needs epoll and runs on Linux only, not on {sys.platform}; the client runs anywhere"
             )
         self._settings = settings
-        self._link = link
         limit = raise_descriptor_limit()
         capacity = max(limit - _RESERVED_DESCRIPTORS, 1)
         viewers_max = min(settings.edge.viewers_max or capacity, capacity)
@@ -102,43 +99,39 @@ class Edge:
             lambda session, event: self._requests.handle(session, event),
             lambda session, frames: self._requests.count(session, frames),
             lambda session: self.rooms.leave(session),
-            lambda: self.rooms.turn_over(),
+            self._turn_over,
         )
-        self.rooms = Rooms(settings, self.connections, link)
+        self.rooms = Rooms(settings, self.connections)
         self._requests = Requests(settings, self.rooms, self.connections, now_ms)
         self._listeners: list[socket.socket] = []
         self._accepting = trio.CancelScope()
+        self._accepted = trio.Event()
+        self._late: set[Session] = set()
+        bye = Bye(Close.SHUTDOWN, "the node stops", 0, int(settings.node.return_window_seconds * 1000))
+        close = ws.close_frame(Close.SHUTDOWN, "the node stops")
+        self._byes = {codec.number: encode_message(codec, bye) + close for codec in CODECS}
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
-    def listen(self) -> None:
-        """Bind the configured address. Raises `RoomcastError`."""
-        edge = self._settings.edge
-        try:
-            self._listeners = open_listeners(edge)
-        except socket.gaierror as error:
-            raise RoomcastError(f"edge.host: {edge.host} is not an address of this machine ({error.strerror})") from error
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                hint = "another process listens there; stop it or choose another edge.port"
-            elif error.errno == errno.EACCES:
-                hint = "ports below 1024 need a privilege; choose another edge.port"
-            else:
-                hint = "edge.host must be an address of this machine"
-            raise RoomcastError(f"cannot listen on {edge.host}:{edge.port}: {error.strerror}; {hint}") from error
+    def listen(self, listeners: Sequence[socket.socket] = ()) -> None:
+        """Bind the configured address, or take over sockets that listen. Raises `RoomcastError`."""
+        self._listeners = list(listeners) or open_listeners(self._settings.edge)
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Where it listens: host and port."""
         return [listener.getsockname()[:2] for listener in self._listeners]
 
+    async def serve(self, link: End[Up, Down], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Have this hub until the link ends. Viewers stay when it does, and wait for the next."""
+        await self.rooms.serve(link, task_status=task_status)
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled. `listen` first."""
+        """Serve viewers until cancelled. `listen` first."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.connections.poller.run)
                 nursery.start_soon(self.connections.expire)
-                nursery.start_soon(self.rooms.run)
                 nursery.start_soon(self.rooms.expire)
                 nursery.start_soon(self.rooms.fanout.run)
                 nursery.start_soon(self._accept)
@@ -147,22 +140,42 @@ class Edge:
             self.connections.drop_all()
             self.connections.poller.close()
             self._close_listeners()
-            self._link.close()
 
     async def _accept(self) -> None:
         with self._accepting:
             async with trio.open_nursery() as nursery:
                 for listener in self._listeners:
                     nursery.start_soon(partial(accept_forever, listener, self.connections.accepted))
+        # Not earlier: a task that has been woken for a connection would accept from a closed socket.
+        self._close_listeners()
+        self._accepted.set()
 
     def _close_listeners(self) -> None:
         for listener in self._listeners:
             listener.close()
 
     def stop_accepting(self) -> None:
-        """Take no new connections; those queued by the kernel are reset."""
+        """Take no new connections; those queued by the kernel are reset, unless another process holds the socket too."""
         self._accepting.cancel()
-        self._close_listeners()
+
+    async def leave(self) -> None:
+        """After `stop_accepting`, while the hub goes on: refuse events, wait until those under way are answered, then as
+        `drain`. Whoever is in the middle of a handshake may finish it: another edge serves on, and nobody is refused."""
+        self.rooms.leaving = True
+        await self._accepted.wait()
+        await self.rooms.answered()
+        self.rooms.stopped.set()
+        self._late = {session for session in self.connections.sessions() if session.stage is Stage.HANDSHAKE}
+        await self.drain()
+
+    def _turn_over(self) -> None:
+        """After each round of reading."""
+        self.rooms.turn_over()
+        if self._late:
+            late = self._late
+            self._late = {session for session in late if session.stage is Stage.HANDSHAKE}
+            for session in late - self._late:
+                self._dismiss(session)
 
     async def drain(self) -> None:
         """After the hub's last message: wait until live viewers have every frame, say bye to all, wait until they are gone.
@@ -172,20 +185,19 @@ class Edge:
         await self.rooms.stopped.wait()
         while not self.rooms.fanout.idle:
             await trio.lowlevel.checkpoint()
-        window = int(self._settings.node.return_window_seconds * 1000)
-        byes = {}
-        for codec in {session.codec for session in self.connections.sessions()}:
-            if codec is not None:
-                bye = Bye(Close.SHUTDOWN, "the node stops", 0, window)
-                byes[codec] = encode_message(codec, bye) + ws.close_frame(Close.SHUTDOWN, "the node stops")
         for index, session in enumerate(self.connections.sessions()):
-            if session.stage is Stage.OPEN and session.codec is not None:
-                self.connections.finish(session, Close.SHUTDOWN, byes[session.codec])
-            elif session.stage is Stage.HANDSHAKE:
+            if session.stage is Stage.HANDSHAKE and session not in self._late:
                 self.connections.drop(session)
+            else:
+                self._dismiss(session)
             if index % _BYE_SLICE == 0:
                 await trio.lowlevel.checkpoint()
         await self.connections.gone()
+
+    def _dismiss(self, session: Session) -> None:
+        """Tell a viewer to come back elsewhere."""
+        if session.stage is Stage.OPEN and session.codec is not None:
+            self.connections.finish(session, Close.SHUTDOWN, self._byes[session.codec.number])
 
     # -- looking in ---------------------------------------------------------------------------------------------------
 

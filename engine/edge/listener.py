@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import trio
 
+from engine.errors import RoomcastError
 from engine.settings import EdgeSettings
 
 __all__ = ["accept_forever", "open_listeners"]
@@ -29,20 +30,41 @@ _PEER_GONE = {errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, err
 log = logging.getLogger("roomcast.edge")
 
 
-def open_listeners(settings: EdgeSettings) -> list[socket.socket]:
-    """Bind and listen. Several sockets if the host name has several addresses. Raises OSError.
+def open_listeners(settings: EdgeSettings, *, port: int | None = None, shared: bool = False) -> list[socket.socket]:
+    """Bind and listen. Several sockets if the host name has several addresses.
 
     What every accepted connection needs is set on the listening socket: Linux lets them inherit it, which saves three
     system calls for each.
+
+    :param port: instead of the configured one.
+    :param shared: let others bind the same port, and the kernel spread connections over all of them (socket(7), SO_REUSEPORT).
+    :raises RoomcastError: the address cannot be bound; says what to do.
     """
+    port = settings.port if port is None else port
+    try:
+        return _open(settings, port, shared)
+    except socket.gaierror as error:
+        raise RoomcastError(f"edge.host: {settings.host} is not an address of this machine ({error.strerror})") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            hint = "another process listens there; stop it or choose another edge.port"
+        elif error.errno == errno.EACCES:
+            hint = "ports below 1024 need a privilege; choose another edge.port"
+        else:
+            hint = "edge.host must be an address of this machine"
+        raise RoomcastError(f"cannot listen on {settings.host}:{port}: {error.strerror}; {hint}") from error
+
+
+def _open(settings: EdgeSettings, port: int, shared: bool) -> list[socket.socket]:
     listeners: list[socket.socket] = []
-    port = settings.port
     try:
         infos = socket.getaddrinfo(settings.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, address in dict.fromkeys(infos):
             listener = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
             listeners.append(listener)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer_bytes)

@@ -110,14 +110,14 @@ class Requests:
             raise Refused(Code.EMPTY, "the comment shows nothing")
         self._take_comment(session)
         assert session.author is not None
-        self._rooms.send(Say(room, session.viewer, session.secret, ref, session.author, body, name))
+        self._rooms.say(Say(room, session.viewer, session.secret, ref, session.author, body, name))
 
     def _direct(self, session: Session, direct: Direct) -> None:
         room = self._in_room(session, direct.handle)
         self._permit(session, Permission.DIRECT)
         self._take_comment(session)
         assert session.author is not None
-        self._rooms.send(DirectTo(room, session.author, direct.user, direct.body))
+        self._rooms.direct(DirectTo(room, session.author, direct.user, direct.body))
         self._answer(session, direct.ref, Code.OK)
 
     def _like(self, session: Session, like: Like) -> None:

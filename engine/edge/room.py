@@ -196,6 +196,20 @@ class EdgeRoom:
             session.room = None
         return refused
 
+    def announce(self) -> None:
+        """The hub knows nothing of this room, or nothing any more: say everything. Who waits for an answer waits for this
+        one's."""
+        for number, queue in self._resuming.items():
+            self._waiting.setdefault(number, []).extend(queue)
+        self._resuming.clear()
+        self._fetching.clear()
+        self._renewing = False
+        self.reported_viewers = self.reported_likes = 0
+        # All tracks are given the same batches.
+        log = next((track.log for track in self.tracks.values()), None)
+        epoch, offset = (log.epoch, log.head) if log is not None else (0, 0)
+        self.outbox = [OpenRoom(self.name, self.opening, sorted(self._wants), epoch, offset)]
+
     # -- from the hub -------------------------------------------------------------------------------------------------
 
     def snapshot(self, message: SharedSnapshot, now: float) -> None:

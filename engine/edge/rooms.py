@@ -2,6 +2,9 @@
 
 Owns the open rooms, what goes up to the hub at the end of each turn, and what comes down. Must not know sockets beyond the
 wire.
+
+A link may end and another one come: the rooms stay, who is in them stays. What viewers said is held until the hub has answered,
+and said again to the next one; (session, ref) makes that harmless. Meanwhile nobody can enter what only the hub could open.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import trio
 from engine.edge.fanout import Fanout
 from engine.edge.room import EdgeRoom
 from engine.edge.session import Session, Wire
-from engine.errors import Code, Refused
+from engine.errors import Close, Code, Refused
 from engine.link.base import End
 from engine.link.messages import (
     Backfill,
@@ -30,6 +33,7 @@ from engine.link.messages import (
     RefuseRoom,
     ReplyTo,
     Restart,
+    Say,
     SharedSnapshot,
     Stop,
     Up,
@@ -42,7 +46,13 @@ from engine.timing import Bell, Deadlines
 __all__ = ["Rooms"]
 
 _BACKLOG_MAX: Final = 100_000
-"""Messages that may wait for the hub; above it viewers' events are refused with a retry."""
+"""Messages that may wait for the hub; above it viewers' messages are refused with a retry."""
+_HELD_BYTES: Final = 16 << 20
+"""Of events that the hub has not answered, beside ``limits.pending_events``: what is said again fits a new link."""
+_HELD_OVERHEAD: Final = 256
+"""Bytes of such an event beside its text."""
+_RETRY_MS: Final = 1_000
+"""How long viewers are asked to wait for the hub."""
 _PACE_SECONDS: Final = 0.25
 """Time between reports of the fan-out's speed."""
 
@@ -51,12 +61,13 @@ class Rooms:
     """See the module's docstring.
 
     :ivar stopped: set when the hub has sent its last message.
+    :ivar leaving: whether viewers' events are refused because this edge stops.
     """
 
-    def __init__(self, settings: Settings, wire: Wire, link: End[Up, Down]) -> None:
+    def __init__(self, settings: Settings, wire: Wire) -> None:
         self._settings = settings
         self._wire = wire
-        self._link = link
+        self._link: End[Up, Down] | None = None
         self._rooms: dict[str, EdgeRoom] = {}
         self._openings = 0
         self._outbox: list[Up] = []
@@ -66,6 +77,11 @@ class Rooms:
         self._paced_at = 0.0
         self._paced = (0.0, 0)
         self._replies: dict[Session, list[bytes]] = {}
+        self._held: dict[tuple[int, int], Say] = {}
+        self._held_bytes = 0
+        self._events_max = settings.limits.pending_events
+        self._answered = trio.Event()
+        self.leaving = False
         self.fanout = Fanout(settings.edge.slice_frames, self.turn_over)
         self.stopped = trio.Event()
 
@@ -86,6 +102,8 @@ class Rooms:
         room = self._rooms.get(join.room)
         limits = self._settings.room
         if room is None:
+            if self._link is None:
+                raise Refused(Code.UNAVAILABLE, "the hub is out of reach", _RETRY_MS)
             if len(self._rooms) >= limits.rooms_max:
                 raise Refused(Code.ROOM_FULL, "no more rooms on this node (room.rooms_max)", 5000)
             self._openings += 1
@@ -95,6 +113,11 @@ class Rooms:
         session.deadline = math.inf
         self.touch(room)
         room.enter(session, join, trio.current_time())
+        if self._link is None and session.room is room and session.track is None:
+            # What it needs is not here.
+            room.leave(session)
+            self._wire.await_join(session)
+            raise Refused(Code.UNAVAILABLE, "the hub is out of reach", _RETRY_MS)
 
     def leave(self, session: Session) -> None:
         """A viewer leaves its room, if it is in one."""
@@ -107,10 +130,26 @@ class Rooms:
         """The hub is to be told of the room at the end of the turn."""
         self._dirty[room] = None
 
-    def send(self, message: Up) -> None:
-        """To the hub, at the end of the turn. Raises `Refused` when too much waits already."""
+    def say(self, say: Say) -> None:
+        """An event to the hub, at the end of the turn or when there is one again. Raises `Refused` when too much is
+        unanswered already."""
+        if self.leaving:
+            raise Refused(Code.UNAVAILABLE, "the node is stopping", _RETRY_MS)
+        size = len(say.body) + _HELD_OVERHEAD
+        if len(self._held) >= self._events_max or self._held_bytes + size > _HELD_BYTES:
+            raise Refused(Code.OVERLOADED, "too many events wait to be published (limits.pending_events)", _RETRY_MS)
+        key = say.viewer, say.ref
+        if key not in self._held:
+            self._held[key] = say
+            self._held_bytes += size
+        self._outbox.append(say)
+
+    def direct(self, message: DirectTo) -> None:
+        """A message for one user to the hub, at the end of the turn. Raises `Refused` when it cannot go there now."""
+        if self._link is None:
+            raise Refused(Code.UNAVAILABLE, "the hub is out of reach", _RETRY_MS)
         if self._link.backlog + len(self._outbox) >= _BACKLOG_MAX:
-            raise Refused(Code.OVERLOADED, "the node is behind with its input", 1000)
+            raise Refused(Code.OVERLOADED, "the node is behind with its input", _RETRY_MS)
         self._outbox.append(message)
 
     def turn_over(self) -> None:
@@ -129,7 +168,8 @@ class Rooms:
             self._paced_at = now
         if self._outbox:
             outbox, self._outbox = self._outbox, []
-            self._link.send(outbox)
+            if self._link is not None:
+                self._link.send(outbox)
 
     def _report(self, room: EdgeRoom) -> None:
         outbox = self._outbox
@@ -165,15 +205,42 @@ class Rooms:
 
     # -- from the hub -------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Receive from the hub until its end of the link closes."""
-        while messages := await self._link.receive():
-            now = trio.current_time()
-            for message in messages:
-                self._take(message, now)
-            self._send_replies()
-            self.turn_over()
-        self.stopped.set()
+    async def serve(self, link: End[Up, Down], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Exchange messages with a hub, one at a time, until its end of the link closes or this is cancelled."""
+        self._link = link
+        try:
+            self._announce()
+            task_status.started()
+            while messages := await link.receive():
+                now = trio.current_time()
+                for message in messages:
+                    self._take(message, now)
+                self._send_replies()
+                self.turn_over()
+        finally:
+            self._link = None
+            link.close()
+
+    def _announce(self) -> None:
+        """Tell a hub what is open here, and what it was not told or did not answer."""
+        self._outbox.clear()
+        for room in self._rooms.values():
+            room.announce()
+            self.touch(room)
+        self.turn_over()
+        self._outbox += self._held.values()
+        self.turn_over()
+
+    @property
+    def linked(self) -> bool:
+        """Whether there is a hub."""
+        return self._link is not None
+
+    async def answered(self) -> None:
+        """Wait until the hub has answered everything that viewers said."""
+        while self._held:
+            self._answered = trio.Event()
+            await self._answered.wait()
 
     def _take(self, message: Down, now: float) -> None:
         if isinstance(message, ReplyTo):
@@ -208,6 +275,11 @@ class Rooms:
             self.fanout.add(track)
 
     def _reply(self, message: ReplyTo) -> None:
+        say = self._held.pop((message.viewer, message.ref), None)
+        if say is not None:
+            self._held_bytes -= len(say.body) + _HELD_OVERHEAD
+            if not self._held:
+                self._answered.set()
         session = self._wire.find(message.viewer)
         if session is not None and session.codec is not None:
             reply = Reply(message.ref, message.code, message.offset, message.text, message.retry_after_ms)
@@ -231,5 +303,12 @@ class Rooms:
         del self._rooms[room.name]
         for session, ref in room.refuse():
             if session.codec is not None:
+                self._wire.await_join(session)
                 reply = Reply(ref, message.code, 0, message.text, 5000)
                 self._wire.push(session, encode_message(session.codec, reply))
+        if room.tracks:
+            # It was open before the link ended.
+            self._outbox.append(CloseRoom(room.name))
+        for track in room.tracks.values():
+            for session in track.sessions:
+                self._wire.close(session, Close.GOING_AWAY, message.text)

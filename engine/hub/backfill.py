@@ -14,7 +14,7 @@ from engine.room.batcher import Collected
 from engine.room.encoder import encode_batch, plain
 from engine.schema import handle_of
 
-__all__ = ["PAGE", "backfill"]
+__all__ = ["PAGE", "backfill", "cut"]
 
 PAGE: Final = 1_000
 """Events read from the broker's history at a time."""
@@ -34,7 +34,7 @@ async def backfill(broker: Broker, wanted: FetchBackfill, counters: tuple[int, .
             # What came before has left the history meanwhile.
             batches.clear()
             size = 0
-        for batch in _cut(events, limit // 4):
+        for batch in cut(events, limit // 4):
             frame = encode_batch(handle, wanted.epoch, batch, counters, 0, (variant,))[variant]
             batches.append((batch.first, batch.last, frame))
             size += len(frame)
@@ -46,7 +46,7 @@ async def backfill(broker: Broker, wanted: FetchBackfill, counters: tuple[int, .
     return Backfill(wanted.room, wanted.epoch, variant, wanted.before, batches)
 
 
-def _cut(events: Events, size: int) -> Iterator[Collected]:
+def cut(events: Events, size: int) -> Iterator[Collected]:
     """Batches of about ``size`` bytes, at least one event each."""
     start = held = 0
     for index, event in enumerate(events.events):

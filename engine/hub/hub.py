@@ -7,6 +7,7 @@ Must not know viewer sockets, nor how a room is kept in line with the broker.
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from typing import Any, ClassVar, Final
 import trio
 
 from engine.access import SERVER, Rate, check_room_name
-from engine.brokers.base import Broker, Events, Pending, Totals, Unavailable
+from engine.brokers.base import Broker, Events, Pending, Position, Totals, Unavailable
 from engine.errors import Code, Refused
 from engine.hub.backfill import backfill
 from engine.hub.intake import Answer, Intake
 from engine.hub.port import Port
+from engine.hub.returning import bring_up
 from engine.hub.room import HubRoom, Phase
 from engine.hub.upstream import Upstream
 from engine.link.base import End
@@ -49,6 +51,8 @@ __all__ = ["Hub", "HubStatistics"]
 
 _RETRY_MS: Final = 1_000
 """How long senders are asked to wait when the broker is out of reach."""
+_PARTED_MAX: Final = 16
+"""Edges that are gone whose likes are remembered, lest they be counted again when one comes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +87,10 @@ class Hub:
         self._now_ms = now_ms
         self._clock = trio.current_time
         self._rooms: dict[str, HubRoom] = {}
-        self._upstream = Upstream(broker, self._rooms, now_ms, self._schedule, self._report, self._flush)
+        self._upstream = Upstream(broker, self._rooms, now_ms, self._schedule, self._live, self._flush)
         self.broker = self._upstream.broker
         self._ports: set[Port] = set()
+        self._parted: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._intake = Intake(settings.limits.pending_events)
         self._dirty: set[HubRoom] = set()
         self._publisher = Bell()
@@ -99,7 +104,7 @@ class Hub:
         )
         self._nursery: trio.Nursery | None = None
         self._idle = trio.Event()
-        self._stopping = False
+        self._stopping = self._stopped = False
         self._published = self._batches = self._backfills = 0
         self._quality = [0, 0, 0]
 
@@ -113,24 +118,57 @@ class Hub:
             self._nursery.start_soon(self._tick)
             task_status.started()
 
-    def attach(self, link: End[Down, Up]) -> None:
-        """Serve one edge until its link ends. `run` first."""
+    def attach(self, link: End[Down, Up], edge: str = "") -> trio.Event:
+        """Serve one edge until its link ends, which sets the event. `run` first.
+
+        :param edge: incarnation of its process, by which it is known again when it comes back over another link.
+        """
         if self._nursery is None:
             raise RuntimeError("the hub does not run")
-        self._nursery.start_soon(self._serve, link)
+        done = trio.Event()
+        self._nursery.start_soon(self._serve, link, edge, done)
+        return done
 
-    async def _serve(self, link: End[Down, Up]) -> None:
-        port = Port(link)
-        self._ports.add(port)
+    async def serve(self, link: End[Down, Up], edge: str = "") -> None:
+        """As `attach`, and wait until the link has ended or this is cancelled."""
+        done = self.attach(link, edge)
         try:
-            while messages := await port.receive():
+            await done.wait()
+        finally:
+            link.close()
+            with trio.CancelScope(shield=True):
+                await done.wait()
+
+    async def _serve(self, link: End[Down, Up], edge: str, done: trio.Event) -> None:
+        for port in [port for port in self._ports if edge and port.edge == edge]:
+            # Its end has not been noticed yet.
+            self._part(port)
+        port = Port(link, edge, self._parted.pop(edge, None))
+        self._ports.add(port)
+        if self._stopped:
+            port.stop()
+            port.flush()
+        try:
+            while port in self._ports and (messages := await port.receive()):
                 for message in messages:
                     self._handlers[type(message)](self, port, message)
                 self._flush()
         finally:
-            self._ports.discard(port)
-            for room in [room for room in self._rooms.values() if port in room.ports]:
-                self._detach(port, room)
+            self._part(port)
+            done.set()
+
+    def _part(self, port: Port) -> None:
+        """An edge is gone; its likes stay counted, and are not counted again should it come back."""
+        if port not in self._ports:
+            return
+        self._ports.discard(port)
+        port.close()
+        for room in [room for room in self._rooms.values() if port in room.ports]:
+            self._detach(port, room)
+        if port.edge:
+            self._parted[port.edge] = {room: likes for room, likes in port.likes.items() if likes}
+            while len(self._parted) > _PARTED_MAX:
+                self._parted.popitem(last=False)
 
     async def drain(self) -> None:
         """Accept nothing more, publish and hand over all that waits, and tell the edges that this was the last."""
@@ -142,6 +180,7 @@ class Hub:
             room.flush(now, now_ms)
         for port in self._ports:
             port.stop()
+        self._stopped = True
         self._flush()
 
     def statistics(self) -> HubStatistics:
@@ -224,15 +263,27 @@ class Hub:
             self._upstream.opened(room)
         port.openings[room.name] = message.opening
         port.wants[room.name] = tuple(message.variants)
-        room.attach(port)
-        if room.phase is not Phase.OPENING:
+        room.attach(port, Position(message.epoch, message.offset))
+        if port in room.behind:
+            self._welcome(port, room)
+        elif room.phase is not Phase.OPENING:
             room.send_snapshot(self._now_ms(), port)
+
+    def _welcome(self, port: Port, room: HubRoom) -> None:
+        if room.phase in (Phase.LIVE, Phase.REPAIRING) and self._nursery is not None:
+            self._nursery.start_soon(bring_up, self.broker, self._upstream, room, port, self._now_ms, self._flush)
+
+    def _live(self, room: HubRoom) -> None:
+        """The room goes on, with whom it stands is known."""
+        for port in room.behind:
+            self._welcome(port, room)
+        self._report(room)
 
     def _on_close(self, port: Port, message: CloseRoom) -> None:
         room = self._rooms.get(message.room)
         if room is not None and port in room.ports:
             self._detach(port, room)
-            del port.wants[message.room], port.openings[message.room]
+            port.forget(room.name)
 
     def _detach(self, port: Port, room: HubRoom) -> None:
         room.detach(port)

@@ -22,15 +22,20 @@ _MEMORY: Final = 0.3
 class Port:
     """The hub's side of one edge.
 
+    :param edge: incarnation of the edge's process; empty: this process.
+    :param likes: what an earlier link of the same process had told.
+    :ivar likes: totals it has told, by room.
     :ivar wants: variants the edge needs, by room.
     :ivar openings: number of its present opening, by room.
     :ivar seconds_per_frame: of its fan-out, waits between slices included.
     """
 
-    __slots__ = ("_link", "_outbox", "_stopped", "openings", "seconds_per_frame", "wants")
+    __slots__ = ("_link", "_outbox", "_stopped", "edge", "likes", "openings", "seconds_per_frame", "wants")
 
-    def __init__(self, link: End[Down, Up]) -> None:
+    def __init__(self, link: End[Down, Up], edge: str = "", likes: dict[str, int] | None = None) -> None:
         self._link = link
+        self.edge = edge
+        self.likes: dict[str, int] = likes or {}
         self._outbox: list[Down] = []
         self._stopped = False
         self.wants: dict[str, tuple[int, ...]] = {}
@@ -56,6 +61,16 @@ class Port:
         if self._outbox:
             outbox, self._outbox = self._outbox, []
             self._link.send(outbox)
+
+    def close(self) -> None:
+        """Let the edge go."""
+        self._link.close()
+
+    def forget(self, room: str) -> None:
+        """The edge does not show the room any more."""
+        self.wants.pop(room, None)
+        self.openings.pop(room, None)
+        self.likes.pop(room, None)
 
     def learn(self, pace: Pace) -> None:
         """Take in a report of the edge's fan-out."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from engine.access import Rate
 from engine.brokers.base import Events, Position, Totals
+from engine.hub.backfill import cut
 from engine.hub.port import Port
 from engine.link.messages import Down, Frames, Restart, SharedSnapshot
 from engine.room.batcher import Batcher, Collected, tick_seconds
@@ -44,6 +45,8 @@ class HubRoom:
     """State of one open room.
 
     :ivar ports: the edges that show it, with their viewers.
+    :ivar behind: those of them that came back with an older position, and it; they are sent nothing else until they have
+        everything up to `position`.
     :ivar wake: when `service` is to be called next, infinity if never.
     :ivar likes: of all its edges since the room was opened here.
     :ivar early: what the broker delivered while the room was opening or restarting.
@@ -52,10 +55,10 @@ class HubRoom:
     __slots__ = (
         "_batcher",
         "_framed_at",
-        "_likes_of",
         "_sequencer",
         "_settings",
         "_variants",
+        "behind",
         "early",
         "likes",
         "name",
@@ -71,7 +74,7 @@ class HubRoom:
         self._settings = settings
         self.state = RoomState(name)
         self.ports: dict[Port, int] = {}
-        self._likes_of: dict[Port, int] = {}
+        self.behind: dict[Port, Position] = {}
         self.likes = 0
         self._variants: frozenset[int] = frozenset()
         self._sequencer = Sequencer(Position(0, 0))
@@ -89,16 +92,18 @@ class HubRoom:
         """Viewers at all edges of this hub."""
         return sum(self.ports.values())
 
-    def attach(self, port: Port) -> None:
-        """An edge shows the room from now on."""
+    def attach(self, port: Port, known: Position) -> None:
+        """An edge shows the room from now on; its viewers have everything up to ``known``, nothing if its epoch is 0."""
         self.ports.setdefault(port, 0)
-        self._likes_of[port] = 0
+        port.likes.setdefault(self.name, 0)
+        if known.epoch:
+            self.behind[port] = known
         self.want()
 
     def detach(self, port: Port) -> None:
         """An edge does not show it any more. Its likes stay counted."""
         self.ports.pop(port, None)
-        self._likes_of.pop(port, None)
+        self.behind.pop(port, None)
         self.want()
 
     def want(self) -> None:
@@ -107,15 +112,16 @@ class HubRoom:
 
     def like(self, port: Port, total: int) -> None:
         """An edge has counted ``total`` likes since it opened the room."""
-        known = self._likes_of.get(port)
+        known = port.likes.get(self.name)
         if known is not None and total > known:
-            self._likes_of[port] = total
+            port.likes[self.name] = total
             self.likes += total - known
 
     def send(self, message: Down) -> None:
-        """To every edge of the room."""
+        """To every edge of the room that has what came before."""
         for port in self.ports:
-            port.post(message)
+            if port not in self.behind:
+                port.post(message)
 
     # -- events -------------------------------------------------------------------------------------------------------
 
@@ -202,14 +208,16 @@ class HubRoom:
     def send_snapshot(self, now_ms: int, port: Port | None = None) -> None:
         """The state after `position`, for newcomers: to one edge, or to all."""
         position = self.position
-        frames = self._snapshot_frames(now_ms)
+        frames = self._snapshot_frames(position, now_ms)
         for each in self.ports if port is None else (port,):
+            if each in self.behind:
+                continue
             needed = {plain(variant) for variant in each.wants[self.name]}
             mine = {variant: frames[variant] for variant in needed}
             each.post(SharedSnapshot(self.name, each.openings[self.name], position.epoch, position.offset, mine))
 
-    def _snapshot_frames(self, now_ms: int) -> dict[int, bytes]:
-        return self.state.snapshot(self.position, now_ms, int(self._settings.heartbeat_seconds * 1000), PLAIN_VARIANTS)
+    def _snapshot_frames(self, position: Position, now_ms: int) -> dict[int, bytes]:
+        return self.state.snapshot(position, now_ms, int(self._settings.heartbeat_seconds * 1000), PLAIN_VARIANTS)
 
     # -- losses -------------------------------------------------------------------------------------------------------
 
@@ -230,8 +238,48 @@ class HubRoom:
         self.flush(now, now_ms)
         old = self.position
         self.open(position, now)
-        gap = self.state.gap(old.epoch, old.offset + 1, 0, "epoch", PLAIN_VARIANTS)
-        snapshot = self._snapshot_frames(now_ms)
-        frames = {variant: gap[variant] + snapshot[variant] for variant in PLAIN_VARIANTS}
-        self.send(Restart(self.name, position.epoch, position.offset, frames))
+        self.send(self._restarted(old, position, now_ms))
         self.send_snapshot(now_ms)
+
+    def _restarted(self, old: Position, new: Position, now_ms: int) -> Restart:
+        gap = self.state.gap(old.epoch, old.offset + 1, 0, "epoch", PLAIN_VARIANTS)
+        snapshot = self._snapshot_frames(new, now_ms)
+        frames = {variant: gap[variant] + snapshot[variant] for variant in PLAIN_VARIANTS}
+        return Restart(self.name, new.epoch, new.offset, frames)
+
+    # -- edges that came back -----------------------------------------------------------------------------------------
+
+    def welcome(self, port: Port, now_ms: int) -> bool:
+        """Let an edge that came back go on with the others if it has what they have; return whether it does."""
+        known = self.behind.get(port)
+        if known is None:
+            return True
+        if known != self.position:
+            return False
+        del self.behind[port]
+        self.send_snapshot(now_ms, port)
+        return True
+
+    def begin_anew(self, port: Port, start: int, now_ms: int) -> None:
+        """Tell an edge that came back with a position of another epoch that the room goes on in this one after ``start``."""
+        old, here = self.behind[port], self.position
+        new = self.behind[port] = Position(here.epoch, min(start, here.offset))
+        port.post(self._restarted(old, new, now_ms))
+
+    def catch_up(self, port: Port, past: Events, now_ms: int) -> None:
+        """Give an edge that came back what follows its position, from the broker's history, up to what the others have."""
+        epoch, known = self.behind[port]
+        last = self.position.offset
+        before = min(past.first, last + 1)
+        if before > known + 1:
+            gap = self.state.gap(epoch, known + 1, before - 1, "history", PLAIN_VARIANTS)
+            port.post(Frames(self.name, epoch, known + 1, before - 1, gap))
+            known = before - 1
+        count = min(past.last, last) - known
+        if count > 0:
+            events = Events(self.name, epoch, past.first, past.events[:count], past.times[:count])
+            for batch in cut(events, self._settings.batch_bytes):
+                frames = encode_batch(self.state.handle, epoch, batch, self.state.counters, now_ms, port.wants[self.name])
+                port.post(Frames(self.name, epoch, batch.first, batch.last, frames))
+            known += count
+        self.behind[port] = Position(epoch, known)

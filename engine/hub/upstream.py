@@ -70,6 +70,12 @@ class Upstream:
         self._closed[room.name] = room
         self._care_for(room.name)
 
+    def lost(self, room: HubRoom) -> None:
+        """Somebody saw the broker in another epoch than the room."""
+        if room.phase in (Phase.LIVE, Phase.REPAIRING):
+            room.phase = Phase.RESTARTING
+            self._care_for(room.name)
+
     # -- deliveries ---------------------------------------------------------------------------------------------------
 
     def _deliver(self, delivery: Events | Totals) -> None:
@@ -90,8 +96,7 @@ class Upstream:
             room.take_in(events, self._clock())
         except EpochChanged:
             room.early.append(events)
-            room.phase = Phase.RESTARTING
-            self._care_for(room.name)
+            self.lost(room)
             return
         if room.missing is not None and room.phase is Phase.LIVE:
             room.phase = Phase.REPAIRING

@@ -1,6 +1,6 @@
 """Between edge and hub: one contract, so that both can live in one process or in several.
 
-`messages` is what crosses, `memory` carries it inside a process.
+`messages` is what crosses, `memory` carries it inside a process, `unix` between processes of one machine.
 """
 
 from engine.link.base import End

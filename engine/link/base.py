@@ -1,8 +1,11 @@
 """The link contract: two ends, each sends lists of messages and receives them in order.
 
 Owns the interface. What every link promises: messages arrive once, in order, in batches of what was sent in one turn of the
-sender; `send` never blocks; what waits is bounded by the two sides' use of `backlog`: an edge that finds the hub far behind
-refuses its viewers' input with a retry, a hub that finds an edge far behind stops handing it frames.
+sender; `send` never blocks; what waits is bounded: an edge that finds the hub far behind by `backlog` refuses its viewers'
+input with a retry, and a link between processes ends when too many bytes wait.
+
+A link between processes may end at any time, and what had not been received then is lost. An edge that gets another one opens
+its rooms again with the position that its viewers have, tells totals, and repeats what was not answered.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ class End(ABC, Generic[Out, In]):
     @property
     @abstractmethod
     def backlog(self) -> int:
-        """Messages sent and not yet received by the other side."""
+        """Messages sent that still wait on this side: those that the other side has not received, but for the few that an
+        operating system holds in between."""
 
     @abstractmethod
     def close(self) -> None:

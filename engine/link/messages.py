@@ -36,7 +36,7 @@ __all__ = [
     "Wants",
 ]
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 # -- up ---------------------------------------------------------------------------------------------------------------
 
@@ -45,12 +45,18 @@ class OpenRoom(Struct, array_like=True, frozen=True, tag=1):
     """The edge has a viewer for this room and needs its frames in these variants. Answered by `SharedSnapshot` or
     `RefuseRoom`.
 
+    An edge that comes back over a new link opens its rooms again and says where its viewers are. What they are missing comes
+    before the `SharedSnapshot`: as `Frames`, or as a `Restart` if the room is in another epoch now.
+
     :ivar opening: number that the answers carry, so that one to an earlier opening is not taken for one to this.
+    :ivar epoch: with ``offset`` the position up to which the edge's viewers have been given everything; 0: it has none yet.
     """
 
     room: str
     opening: int
     variants: list[int]
+    epoch: int = 0
+    offset: int = 0
 
 
 class CloseRoom(Struct, array_like=True, frozen=True, tag=2, gc=False):

@@ -1,0 +1,128 @@
+"""What the supervisor and one of its processes say to each other, over an inherited pair of sockets.
+
+Owns the messages and their form, one line of JSON each. Must not know what they bring about. The channel is also the lifeline:
+its end tells a child that the supervisor is gone, and the supervisor that a child is.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+import trio
+from msgspec import Struct
+
+from engine.settings import Settings
+
+__all__ = ["Channel", "Drain", "Ended", "Halt", "Halted", "Leave", "Order", "Quit", "Ready", "Report", "Start"]
+
+_RECEIVE: Final = 65_536
+_LINE_BYTES: Final = 1 << 20
+
+log = logging.getLogger("roomcast.workers")
+
+
+# -- from the supervisor ----------------------------------------------------------------------------------------------
+
+
+class Start(Struct, tag="start", frozen=True):
+    """What to be.
+
+    :ivar hub: path of the hub's socket.
+    :ivar listeners: inherited descriptors of sockets that listen: an edge's for viewers, the hub's for edges.
+    :ivar cpu: the core to stay on; -1: any.
+    """
+
+    settings: Settings
+    hub: str
+    listeners: list[int]
+    cpu: int = -1
+
+
+class Halt(Struct, tag="halt", frozen=True):
+    """To an edge: the node stops. Accept nobody, go on until the hub has said its last, then tell the viewers to leave, and
+    end. Answered by `Halted`."""
+
+
+class Leave(Struct, tag="leave", frozen=True):
+    """To an edge: it is replaced. Accept nobody, tell the viewers to leave, and end. The node goes on."""
+
+
+class Drain(Struct, tag="drain", frozen=True):
+    """To the hub, when all edges have halted: publish and hand over what was accepted, and tell the edges that it was the
+    last."""
+
+
+class Quit(Struct, tag="quit", frozen=True):
+    """End now, whatever is left."""
+
+
+Order = Start | Halt | Leave | Drain | Quit
+
+# -- to the supervisor ------------------------------------------------------------------------------------------------
+
+
+class Ready(Struct, tag="ready", frozen=True):
+    """The process does its work.
+
+    :ivar viewers_max: how many an edge serves at once.
+    """
+
+    viewers_max: int = 0
+
+
+class Halted(Struct, tag="halted", frozen=True):
+    """The edge accepts nobody any more."""
+
+
+class Ended(Struct, tag="ended", frozen=True):
+    """The last message: statistics of the whole life."""
+
+    statistics: dict[str, Any]
+
+
+Report = Ready | Halted | Ended
+
+
+class Channel:
+    """One side.
+
+    :param kind: union of the messages that come.
+    """
+
+    def __init__(self, sock: socket.socket, kind: Any) -> None:
+        sock.setblocking(False)
+        self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+        self._decode = msgspec.json.Decoder(kind).decode
+        self._buffer = b""
+        self._lock = trio.Lock()
+
+    async def send(self, message: Order | Report) -> None:
+        """Send one message; to somebody who is gone, nothing happens."""
+        async with self._lock:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._stream.send_all(msgspec.json.encode(message) + b"\n")
+
+    async def receive(self) -> Any:
+        """Return the next message, None when the other side is gone."""
+        while b"\n" not in self._buffer:
+            try:
+                data = await self._stream.receive_some(_RECEIVE)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return None
+            if not data or len(self._buffer) > _LINE_BYTES:
+                return None
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        try:
+            return self._decode(line)
+        except msgspec.MsgspecError as error:
+            log.error("channel_broken", extra={"error": str(error)})
+            return None
+
+    def close(self) -> None:
+        """Let the other side see the end."""
+        self._stream.socket.close()

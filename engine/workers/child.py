@@ -1,0 +1,112 @@
+"""One process of a node as the supervisor sees it: started, ready, gone.
+
+Owns the operating system's process and the supervisor's end of its channel. Must not know why it is there.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from engine.workers.channel import Channel, Ended, Halted, Order, Ready, Report, Start
+
+__all__ = ["Child", "environment", "interpreter", "spawn"]
+
+_ROOT: Final = Path(__file__).parents[2]
+_LINGER_SECONDS: Final = 15.0
+"""For a process that has closed its channel to end."""
+
+
+def interpreter() -> list[str]:
+    """The command that runs this interpreter again: with its warnings, and without the working directory as a place for
+    modules, where another ``engine`` may lie."""
+    return [sys.executable, "-P", *(f"-W{option}" for option in sys.warnoptions)]
+
+
+def environment(environ: dict[str, str]) -> dict[str, str]:
+    """The environment in which it finds this package."""
+    path = [str(_ROOT), *filter(None, [environ.get("PYTHONPATH")])]
+    return {**environ, "PYTHONPATH": ":".join(path)}
+
+
+class Child:
+    """See the module's docstring.
+
+    :ivar ready: set when it does its work.
+    :ivar halted: set when it accepts nobody any more.
+    :ivar ended: set when it is gone.
+    :ivar statistics: its last words; None as long as it has said none.
+    """
+
+    def __init__(self, role: str, process: trio.Process, channel: Channel) -> None:
+        self.role = role
+        self._process = process
+        self._channel = channel
+        self.ready, self.halted, self.ended = trio.Event(), trio.Event(), trio.Event()
+        self.viewers_max = 0
+        self.statistics: dict[str, Any] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """Exit status, negative for a signal; None while it runs."""
+        return self._process.returncode
+
+    async def send(self, order: Order) -> None:
+        """Tell it something."""
+        await self._channel.send(order)
+
+    async def follow(self) -> None:
+        """Take in what it says, until it is gone."""
+        try:
+            while (report := await self._channel.receive()) is not None:
+                match report:
+                    case Ready():
+                        self.viewers_max = report.viewers_max
+                        self.ready.set()
+                    case Halted():
+                        self.halted.set()
+                    case Ended():
+                        self.statistics = report.statistics
+            with trio.move_on_after(_LINGER_SECONDS) as waited:
+                await self._process.wait()
+            if waited.cancelled_caught:
+                self.kill()
+                await self._process.wait()
+        finally:
+            self._channel.close()
+            self.halted.set()
+            self.ended.set()
+
+    def kill(self) -> None:
+        """End it now."""
+        self._process.kill()
+
+
+async def spawn(role: str, start: Start, environ: dict[str, str]) -> Child:
+    """Start a process. `Child.follow` must run next."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = await trio.lowlevel.open_process(
+                [*interpreter(), "-m", f"engine.workers.{role}", str(theirs.fileno())],
+                pass_fds=[theirs.fileno(), *start.listeners],
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr,
+                env=environment(environ),
+            )
+        except BaseException:
+            ours.close()
+            raise
+    child = Child(role, process, Channel(ours, Report))
+    await child.send(start)
+    return child

@@ -1,0 +1,167 @@
+"""One process's place in a node: there is always somebody in it, or on the way.
+
+Owns when a process is replaced, and when trying has no sense any more. Must not know what its process does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import trio
+
+from engine.workers.channel import Leave, Quit, Start
+from engine.workers.child import Child, spawn
+from engine.workers.pause import Pause
+
+__all__ = ["Place", "end"]
+
+_START_SECONDS: Final = 60.0
+"""For a new process to be ready, on a machine that has a lot to do."""
+_STARTS_MAX: Final = 5
+"""Starts in a row of which none came to be ready."""
+_DEATHS_MAX: Final = 20
+_DEATHS_SECONDS: Final = 60.0
+"""A place in which so many processes die within this time is given up: what kills them is not going away."""
+_FIRST_SECONDS: Final = 0.1
+_MOST_SECONDS: Final = 5.0
+"""Between a process's end and its successor's start."""
+_STABLE_SECONDS: Final = 10.0
+"""A process that lived so long was fine: the pauses begin anew."""
+_QUIT_SECONDS: Final = 15.0
+"""For a process to drop everything: tens of thousands of sockets on a machine where others do the same."""
+
+log = logging.getLogger("roomcast.workers")
+
+
+class Place:
+    """See the module's docstring.
+
+    :param start: what its processes are told.
+    :param nursery: where they are followed.
+    :param living: every process of the node; this place adds and removes its own.
+    :param retired: called with the statistics of a process that was replaced, or ended by itself.
+    :param give_up: called when it makes no sense any more.
+    :ivar child: the one that is ready, None while there is none.
+    :ivar filled: set when the first one was ready.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        start: Start,
+        nursery: trio.Nursery,
+        living: set[Child],
+        retired: Callable[[Child], None],
+        give_up: Callable[[str], None],
+    ) -> None:
+        self.role = role
+        self._start = start
+        self._nursery = nursery
+        self._living = living
+        self._retired = retired
+        self._give_up = give_up
+        self._lock = trio.Lock()
+        self._stopping = False
+        self.child: Child | None = None
+        self.filled = trio.Event()
+
+    def stop(self) -> None:
+        """Nobody who goes is followed by anybody from now on."""
+        self._stopping = True
+
+    async def keep(self) -> None:
+        """Have somebody in this place until `stop`."""
+        pause = Pause(_FIRST_SECONDS, _MOST_SECONDS)
+        deaths: deque[float] = deque(maxlen=_DEATHS_MAX)
+        failures = 0
+        while not self._stopping:
+            async with self._lock:
+                if self.child is None:
+                    self.child = await self._begin()
+            child, since = self.child, trio.current_time()
+            if child is None:
+                failures += 1
+                if failures >= _STARTS_MAX:
+                    self._give_up(f"the {self.role} process does not start")
+                    return
+            else:
+                failures = 0
+                self.filled.set()
+                await child.ended.wait()
+                if self._stopping or self.child is not child:
+                    continue
+                self.child = None
+                now = trio.current_time()
+                deaths.append(now)
+                if len(deaths) == _DEATHS_MAX and deaths[0] > now - _DEATHS_SECONDS:
+                    self._give_up(f"the {self.role} process dies again and again")
+                    return
+                if now - since > _STABLE_SECONDS:
+                    pause.reset()
+            if not self._stopping:
+                await pause.wait()
+
+    async def _begin(self) -> Child | None:
+        """Start a process and wait until it is ready; None if it does not get there."""
+        child = await spawn(self.role, self._start, dict(os.environ))
+        self._living.add(child)
+        self._nursery.start_soon(self._follow, child)
+        log.info("process_started", extra={"child": self.role, "child_pid": child.pid})
+        with trio.move_on_after(_START_SECONDS):
+            async with trio.open_nursery() as nursery:
+
+                async def until(event: trio.Event) -> None:
+                    await event.wait()
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(until, child.ready)
+                nursery.start_soon(until, child.ended)
+        if child.ready.is_set() and not child.ended.is_set():
+            return child
+        if not child.ended.is_set() and not self._stopping:
+            log.error("process_not_ready", extra={"child": self.role, "child_pid": child.pid, "seconds": _START_SECONDS})
+            child.kill()
+        return None
+
+    async def _follow(self, child: Child) -> None:
+        await child.follow()
+        self._living.discard(child)
+        self._retired(child)
+        facts: dict[str, Any] = {"child": self.role, "child_pid": child.pid, "status": child.status}
+        if child.status == 0 and child.statistics is not None:
+            log.info("process_ended", extra=facts)
+        else:
+            log.error("process_died", extra=facts)
+
+    async def replace(self, seconds: float) -> bool:
+        """Put a successor here, then let the present one leave; return whether there is a successor.
+
+        :param seconds: for the present one to say goodbye.
+        """
+        async with self._lock:
+            old, successor = self.child, await self._begin()
+            if successor is None:
+                return False
+            self.child = successor
+        if old is not None and not old.ended.is_set():
+            await old.send(Leave())
+            with trio.move_on_after(seconds):
+                await old.ended.wait()
+            await end(old)
+        return True
+
+
+async def end(child: Child) -> None:
+    """End a process now, the hard way if it does not obey."""
+    if child.ended.is_set():
+        return
+    await child.send(Quit())
+    with trio.move_on_after(_QUIT_SECONDS):
+        await child.ended.wait()
+    if not child.ended.is_set():
+        child.kill()
+        await child.ended.wait()

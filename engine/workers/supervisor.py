@@ -1,0 +1,221 @@
+"""The supervisor: one hub and several edges on one machine, from the first to the last.
+
+Owns what outlives its children: the sockets where viewers and edges come, so that nobody who waits there is ever turned away,
+the run directory, and the order in which processes start, are replaced and stop. Must not know what they do.
+
+Order of stopping: the edges accept nobody, the hub publishes and hands over what was accepted, the edges fan it out and tell
+their viewers to leave, the hub ends. ``node.shutdown_seconds`` bounds the whole; a second signal cuts it short.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import ExitStack
+from itertools import count
+from typing import Any, Final
+
+import trio
+
+from engine.edge.listener import open_listeners
+from engine.errors import RoomcastError
+from engine.greeting import STOPPING, greeting, say, url_of
+from engine.workers import lines
+from engine.workers.channel import Drain, Halt, Start
+from engine.workers.child import Child
+from engine.workers.launch import Order, read_order
+from engine.workers.place import Place, end
+from engine.workers.rundir import RunDirectory, directory_of
+from engine.workers.totals import summed
+
+__all__ = ["Supervisor", "main"]
+
+_ENDING_SECONDS: Final = 20.0
+"""For the edges of a killed supervisor to let go of its port; they drop tens of thousands of sockets first."""
+_LOOK_AGAIN_SECONDS: Final = 0.1
+
+log = logging.getLogger("roomcast.workers")
+
+
+class Supervisor:
+    """See the module's docstring."""
+
+    def __init__(self, order: Order) -> None:
+        self._settings = order.settings
+        self._as_json = order.as_json
+        cpus = sorted(os.sched_getaffinity(0))
+        workers = order.settings.node.workers
+        self._workers = len(cpus) if workers == "auto" else workers
+        self._cpus = cpus if order.settings.node.pin_cpus else []
+        self._living: set[Child] = set()
+        self._past: dict[str, dict[str, Any]] = {"hub": {}, "edge": {}}
+        self._last: dict[str, list[dict[str, Any]]] = {"hub": [], "edge": []}
+        self._stopping = trio.Event()
+        self._hurry = trio.CancelScope()
+        self._fault = ""
+
+    async def run(self) -> int:
+        """Serve until a signal; return the exit status. Raises `RoomcastError` when it cannot begin."""
+        with ExitStack() as stack:
+            directory = RunDirectory(directory_of(self._settings.node.run_directory))
+            await self._see_that_the_port_is_free(directory)
+            listeners = self._listen(stack)
+            host, port = listeners[0][0].getsockname()[:2]
+            hub_listener = stack.enter_context(directory.entered())
+            signals = stack.enter_context(trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+            stack.enter_context(directory.announced(port))
+            async with trio.open_nursery() as nursery:
+                number = count()
+
+                def place(role: str, sockets: list[socket.socket]) -> Place:
+                    cpu = self._cpus[next(number) % len(self._cpus)] if self._cpus else -1
+                    start = Start(self._settings, directory.socket_path, [each.fileno() for each in sockets], cpu)
+                    return Place(role, start, nursery, self._living, self._retire, self._give_up)
+
+                hub = place("hub", [hub_listener])
+                edges = [place("edge", sockets) for sockets in listeners]
+                for each in (hub, *edges):
+                    nursery.start_soon(each.keep)
+                nursery.start_soon(self._obey, signals, edges)
+                nursery.start_soon(self._announce, host, port, hub, edges)
+                await self._stopping.wait()
+                await self._drain(hub, edges)
+                nursery.cancel_scope.cancel()
+        if self._as_json:
+            statistics = {role: summed(self._last[role], [self._past[role]]) for role in ("hub", "edge")}
+            say("stopped", statistics={"name": self._settings.node.name or socket.gethostname(), **statistics})
+        if self._fault:
+            print(f"roomcast: given up: {self._fault}; the log says why", file=sys.stderr)
+        return 1 if self._fault else 0
+
+    async def _see_that_the_port_is_free(self, directory: RunDirectory) -> None:
+        """Sockets that share a port would share it with those of another node, too. Raises `RoomcastError`."""
+        edge = self._settings.edge
+        patience = _ENDING_SECONDS if edge.port and directory.left_by_a_killed_one(edge.port) else 0.0
+        deadline = trio.current_time() + patience
+        while edge.port:
+            try:
+                for listener in open_listeners(edge):
+                    listener.close()
+                return
+            except RoomcastError:
+                if trio.current_time() >= deadline:
+                    raise
+                await trio.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _listen(self, stack: ExitStack) -> list[list[socket.socket]]:
+        """The listening sockets of each edge."""
+        edge = self._settings.edge
+        listeners: list[list[socket.socket]] = []
+        for _ in range(self._workers):
+            port = listeners[0][0].getsockname()[1] if listeners else None
+            listeners.append([stack.enter_context(each) for each in open_listeners(edge, port=port, shared=True)])
+        return listeners
+
+    async def _announce(self, host: str, port: int, hub: Place, edges: list[Place]) -> None:
+        """Tell who started us when viewers can connect."""
+        for each in (hub, *edges):
+            await each.filled.wait()
+        viewers_max = sum(each.child.viewers_max for each in edges if each.child is not None)
+        url = url_of(self._settings, host, port)
+        log.info("listening", extra={"url": url, "viewers_max": viewers_max, "workers": self._workers})
+        if self._as_json:
+            facts = {"host": host, "port": port, "url": url, "pid": os.getpid(), "viewers_max": viewers_max}
+            say("listening", **facts, processes=_processes((hub, *edges)))
+        else:
+            print(greeting(self._settings, url, viewers_max, self._workers), flush=True)
+
+    async def _obey(self, signals: Any, edges: list[Place]) -> None:
+        restarting = trio.CancelScope()
+        restarting.cancel()
+        async with trio.open_nursery() as nursery:
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    if not restarting.cancel_called:
+                        log.warning("restart_under_way")
+                        continue
+                    restarting = trio.CancelScope()
+                    nursery.start_soon(self._restart, edges, restarting)
+                elif self._stopping.is_set():
+                    self._hurry.cancel()
+                else:
+                    if not self._as_json:
+                        print(STOPPING, flush=True)
+                    self._stopping.set()
+
+    async def _restart(self, edges: list[Place], under_way: trio.CancelScope) -> None:
+        """Replace the edges one after the other. The hub stays: it holds the history."""
+        log.info("restarting", extra={"edges": len(edges), "hub": "stays, it holds the memory broker's history"})
+        try:
+            for each in edges:
+                if self._stopping.is_set():
+                    return
+                if not await each.replace(self._settings.node.shutdown_seconds):
+                    log.error("restart_failed", extra={"hint": "the new process did not start; the old one serves on"})
+                    if self._as_json:
+                        say("restart_failed", processes=_processes(edges))
+                    return
+            log.info("restarted")
+            if self._as_json:
+                say("restarted", processes=_processes(edges))
+        finally:
+            under_way.cancel()
+
+    def _give_up(self, fault: str) -> None:
+        log.error("giving_up", extra={"fault": fault})
+        self._fault = self._fault or fault
+        self._stopping.set()
+
+    def _retire(self, child: Child) -> None:
+        if child.statistics is None:
+            return
+        if self._stopping.is_set():
+            self._last[child.role].append(child.statistics)
+        else:
+            self._past[child.role] = summed([self._past[child.role]], [child.statistics])
+
+    async def _drain(self, hub: Place, edges: list[Place]) -> None:
+        """See the module's docstring."""
+        seconds = self._settings.node.shutdown_seconds
+        log.info("draining", extra={"seconds": seconds})
+        for each in (hub, *edges):
+            each.stop()
+        leaving = [child for child in self._living if child.role == "edge"]
+        self._hurry.deadline = trio.current_time() + seconds
+        with self._hurry:
+            for child in leaving:
+                await child.send(Halt())
+            for child in leaving:
+                await child.halted.wait()
+            if hub.child is not None:
+                await hub.child.send(Drain())
+            for child in leaving:
+                await child.ended.wait()
+        if self._hurry.cancelled_caught:
+            log.warning("drain_deadline", extra={"edges_left": len([child for child in leaving if not child.ended.is_set()])})
+        async with trio.open_nursery() as nursery:
+            for child in list(self._living):
+                nursery.start_soon(end, child)
+
+
+def _processes(places: Any) -> list[dict[str, Any]]:
+    return [{"pid": each.child.pid, "role": each.role} for each in places if each.child is not None]
+
+
+def main() -> None:
+    """Be the supervisor that the command line has made of its process."""
+    order = read_order(int(sys.argv[-1]))
+    lines.configure(order.settings.log, "supervisor")
+    status = 1
+    try:
+        status = trio.run(Supervisor(order).run)
+    except RoomcastError as error:
+        print(f"roomcast: {error}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
