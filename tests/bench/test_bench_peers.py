@@ -177,7 +177,7 @@ def test_ctrl_c_ends_the_command_with_a_record(tmp_path: Path) -> None:
         [sys.executable, "-c", code, *options], stdout=subprocess.PIPE, text=True, process_group=0
     ) as process:
         assert process.stdout is not None
-        joined = process.stdout.readline()
+        joined = next(line for line in process.stdout if "of" in line)
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
     assert "5 of 5" in joined

@@ -320,16 +320,16 @@ def test_closing_is_a_fault_until_the_run_stops() -> None:
 
 
 def test_bodies_are_as_long_as_asked_and_read_back() -> None:
-    for size in (BODY_BYTES_MIN, 200, 6000, 0):
+    for size in (BODY_BYTES_MIN, 6000, 0):
         for corpus in CORPORA:
-            bodies = Bodies(1, size, corpus)
-            for sequence in range(50):
+            bodies, other = Bodies(1, size, corpus), Bodies(2, size, corpus)
+            for sequence in range(20):
                 claim = Claim(12_345, sequence, monotonic_ns() // 1000)
                 text = bodies.write(claim, 3)
                 assert len(text.encode()) == size or not size
                 assert bodies.read(text, 3) == claim
                 assert bodies.read(text, 4) is None
-                assert Bodies(2, size, corpus).read(text, 3) is None
+                assert other.read(text, 3) is None
 
 
 def test_lines_are_of_the_corpus_and_as_long_as_people_write() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from itertools import pairwise
 
 import pytest
 import trio
@@ -357,4 +356,4 @@ def test_every_epoch_of_a_new_hub_is_new() -> None:
                 found.append(viewer.position[0] if viewer.position else 0)
         return found
 
-    assert all(one < two for one, two in pairwise(trio.run(epochs)))
+    assert len(set(trio.run(epochs)) - {0}) == 3
