@@ -6,11 +6,14 @@ Owns when a viewer connects and whether it reads. Must not know what is received
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import os
 import random
 import socket
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Final
 
 from bench.audience import Audience
@@ -95,12 +98,7 @@ class Crowd:
         for attempt in range(ATTEMPTS):
             joined = viewer.waiter = loop.create_future()
             try:
-                sock = self._socket(viewer.index)
-                if sock is None:
-                    await loop.create_connection(lambda: viewer, *self._address)
-                else:
-                    await loop.sock_connect(sock, self._address)
-                    await loop.create_connection(lambda: viewer, sock=sock)
+                await loop.create_connection(lambda: viewer, sock=await self._connected(viewer.index))
                 await joined
             except Busy as error:
                 if attempt == ATTEMPTS - 1:
@@ -118,17 +116,25 @@ class Crowd:
         self.failed += 1
         self._swarm.faults.add(Fault("connect", viewer.index, viewer.room, detail=detail))
 
-    def _socket(self, index: int) -> socket.socket | None:
+    async def _connected(self, index: int) -> socket.socket:
+        """A socket connected to the server. Raises OSError. (The loop's own `sock_connect` asks a thread for the address.)"""
         source = index // SOURCE_VIEWERS
-        if not source and index not in self.slow:
-            return None
         sock = socket.socket()
-        sock.setblocking(False)
-        if index in self.slow:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER)
-        if source:
-            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            sock.bind((f"127.0.{source // SOURCES}.{1 + source % SOURCES}", 0))
+        try:
+            sock.setblocking(False)
+            if index in self.slow:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER)
+            if source:
+                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+                sock.bind((f"127.0.{source // SOURCES}.{1 + source % SOURCES}", 0))
+            fault = sock.connect_ex(self._address)
+            if fault == errno.EINPROGRESS:
+                fault = await _outcome(sock)
+            if fault:
+                raise OSError(fault, os.strerror(fault))
+        except BaseException:
+            sock.close()
+            raise
         return sock
 
     async def bring_back(self) -> None:
@@ -210,3 +216,18 @@ class Crowd:
             transport = self.viewers[index].transport
             if transport is not None:
                 transport.resume_reading()
+
+
+async def _outcome(sock: socket.socket) -> int:
+    """What became of a connect under way: 0, or an errno. Over loopback it is over before anybody asks."""
+    with suppress(OSError):
+        sock.getpeername()
+        return 0
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+    loop.add_writer(sock, over.set_result, None)
+    try:
+        await over
+    finally:
+        loop.remove_writer(sock)
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
