@@ -1,1 +1,4 @@
-"""Load generator, scenarios, verification, limit baseline, reports. Knows the wire protocol, not the engine inside."""
+"""Load benchmarks: a generator that checks every byte it gets, scenarios, certificates, reports, other servers, a planner.
+
+Knows the wire protocol, not the engine inside; only `bench.limit` and `bench.micro` run parts of it.
+"""
