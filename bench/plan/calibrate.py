@@ -21,7 +21,7 @@ from engine.settings import RoomSettings
 
 __all__ = ["CalibrationError", "Check", "calibrate", "check"]
 
-ROOM: Final = Load(viewers=3_000, senders=50, rate=60.0, seconds=4.0, body_bytes=48)
+ROOM: Final = Load(viewers=3_000, senders=50, rate=60.0, seconds=3.5, body_bytes=48)
 """The room whose fan-out is measured, and again with comments of `LARGE_BYTES`."""
 LARGE_BYTES: Final = 1_000
 CHECK: Final = Load(viewers=4_500, senders=100, rate=100.0, seconds=6.0, body_bytes=200, seed=7)
@@ -80,7 +80,9 @@ def calibrate(sections: Sections, command: tuple[str, ...], show: Show) -> Costs
     process_bytes = float(bench.empty())
     small = [bench.run("small frames", replace(ROOM, seed=1))]
     large = bench.run("large frames", replace(ROOM, body_bytes=LARGE_BYTES))
-    small.append(bench.run("small frames again", replace(ROOM, seed=2)))
+    small += [
+        bench.run(f"small frames, {viewers:,} viewers", replace(ROOM, viewers=viewers, seed=2)) for viewers in (2_000, 5_000)
+    ]
     flood = bench.run("comments", Load(viewers=8, senders=8, speech="flood", messages=12_000, body_bytes=48))
     likes = bench.run("likes", Load(viewers=8, senders=8, speech="flood", messages=40_000, kinds={"like": 1.0}))
     many = bench.run("small rooms", Load(rooms=500, viewers=3, senders=1, rate=1.0, seconds=4.0, body_bytes=48))
@@ -104,7 +106,7 @@ def calibrate(sections: Sections, command: tuple[str, ...], show: Show) -> Costs
     joins = [record.figures["engine_cpu_us_per_join"] / 1e6 for record in (*small, large)]
     wall = median(record.figures["pass_us_per_frame"] / 1e6 for record in small)
     kernel = median(record.figures["kernel_bytes_per_viewer"] for record in (*small, large))
-    spread = max(abs(costs[0][0] - costs[1][0]) / 2 / cost, (max(joins) - min(joins)) / 2 / median(joins))
+    spread = max(_spread([each for each, _ in costs]), _spread(joins))
     return Costs(
         join=median(joins),
         message=message,
@@ -112,7 +114,7 @@ def calibrate(sections: Sections, command: tuple[str, ...], show: Show) -> Costs
         batch=batch,
         frame=frame,
         byte=byte,
-        wall=max(1.0, wall / cost),
+        wall=wall / cost,
         process_bytes=process_bytes,
         viewer_bytes=median(record.figures["engine_bytes_per_viewer"] for record in (*small, large)),
         kernel_bytes=kernel or KERNEL_BYTES,
@@ -147,6 +149,11 @@ def check(costs: Costs, sections: Sections, command: tuple[str, ...], show: Show
 
 def _log(share: Share, seconds: float) -> float:
     return share.frames * seconds * share.frame_bytes
+
+
+def _spread(values: list[float]) -> float:
+    """Half the range to the median."""
+    return (max(values) - min(values)) / 2 / median(values)
 
 
 def _cpu(record: Record) -> float:

@@ -2,9 +2,11 @@
 
 Owns the model and its assumptions; pure. Must not know how the costs were measured.
 
-A room's tick is what its fan-out takes at one edge, divided by the share of a core that fan-out may take, rounded up to the
-grid (`engine.room.batcher.tick_seconds`); so a busy room keeps a core at that share whatever its size, and its size sets the
-latency: an event waits for a tick at most, and the last viewer of a pass gets it when the pass is over.
+A room's tick is what its fan-out takes at one edge, divided by the share of a core that fan-out may take
+(`engine.room.batcher.tick_seconds`); so a busy room keeps a core at that share whatever its size, and its size sets the
+latency: an event waits for a tick at most, and the last viewer of a pass gets it when the pass is over. From one batch to the
+next it is a tick, half a grid step on average because ticks are rounded up to the grid, and half the time between two events
+until the next one comes; not less than a grid step.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ class Costs:
     :ivar like: a like message.
     :ivar batch: encoding and handing out one batch, whatever its size.
     :ivar frame: sending one frame to one viewer, without its bytes; ``byte`` of each of them.
-    :ivar wall: wall-clock seconds to CPU seconds of a pass; 1 on a core of its own.
+    :ivar wall: wall-clock seconds of a pass to CPU seconds of its frames; less than 1 on a core of its own, because a frame
+        costs a little outside of passes, too.
     :ivar process_bytes: memory of an engine process without viewers; ``viewer_bytes`` of each viewer in it.
     :ivar kernel_bytes: of each viewer's connection in the kernel, one end.
     :ivar event_bytes: of an event in a frame beyond its text; ``frame_bytes`` of a frame beyond its events.
@@ -103,7 +106,7 @@ class Share:
 
     :ivar rooms: rooms on the edge, whole or the one it has a part of.
     :ivar viewers: of each of them here.
-    :ivar tick: seconds.
+    :ivar tick: seconds from one batch to the next.
     :ivar frames: to each viewer.
     :ivar frame_bytes: of each.
     :ivar cpu: of one core: fan-out and joins; ``ingest`` the part of it that moves to a hub.
@@ -162,12 +165,12 @@ def share_of(costs: Costs, demand: Demand, room: RoomSettings, *, rooms: float, 
     """
     rate = demand.messages_per_second
     event_bytes = costs.event_bytes + demand.body_bytes
-    tick, size = room.tick_grid_seconds or 1e-3, costs.frame_bytes + event_bytes
+    grid, size = room.tick_grid_seconds or 1e-3, costs.frame_bytes + event_bytes
+    tick = grid
     for _ in range(20):  # the tick makes the frame, the frame the tick: a contraction
         cost = costs.frame + costs.byte * size
         wanted = min(max(viewers * cost * costs.wall / room.fanout_share, 1e-3), room.tick_max_seconds)
-        grid = room.tick_grid_seconds
-        tick = math.ceil(wanted / grid - 1e-9) * grid if grid else wanted
+        tick = max(grid, wanted + grid / 2 + min(1 / rate, grid) / 2)
         frames = min(rate, 1 / tick)
         size = costs.frame_bytes + (rate / frames * event_bytes if frames else 0.0)
     heartbeats = 0.0 if frames > 1 / room.heartbeat_seconds else 1 / room.heartbeat_seconds

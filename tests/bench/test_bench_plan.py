@@ -46,14 +46,14 @@ def test_a_busy_room_keeps_its_core_at_the_fanout_share_whatever_its_size() -> N
     for viewers in (10_000, 20_000, 40_000):
         share = one(viewers)
         ingest = share.ingest
-        assert abs(share.load - ingest - ROOM.fanout_share) < 0.12
+        assert 0.75 * ROOM.fanout_share < share.load - ingest <= ROOM.fanout_share
         assert share.frames < 1 / share.tick + 1e-9
 
 
 def test_a_small_room_sends_what_comes() -> None:
     share = one(10, messages_per_second=0.5)
     assert share.frames == 0.5
-    assert share.tick == ROOM.tick_grid_seconds
+    assert ROOM.tick_grid_seconds <= share.tick < 2 * ROOM.tick_grid_seconds
     assert share.frame_bytes == 40 + 30 + 48
 
 
