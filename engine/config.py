@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -82,11 +83,16 @@ def report(path: Path, *, environ: Mapping[str, str] = os.environ) -> tuple[int,
         if value != setting.default:
             origin = sources[setting.path]
             default = toml_value(setting.default)
-            lines.append(f"{setting.path} = {toml_value(value)} (default {default}; {origin})")
+            lines.append(f"{setting.path} = {_without_password(toml_value(value))} (default {default}; {origin})")
     if not lines:
         return 0, f"{path} is valid; every setting has its default."
     what = "1 setting deviates" if len(lines) == 1 else f"{len(lines)} settings deviate"
     return 0, "\n".join([f"{path} is valid; {what} from the defaults:", *lines])
+
+
+def _without_password(text: str) -> str:
+    """A value as it may be shown: URLs lose what stands between the colon and the @ in front of the host."""
+    return re.sub(r"(://[^/@:]*:)[^/]*@", r"\1…@", text)
 
 
 # -- sources -----------------------------------------------------------------------------------------------------------

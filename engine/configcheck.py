@@ -186,6 +186,22 @@ def _host_is_an_address(settings: Settings) -> Iterator[Fault]:
         yield Fault("edge.host", host, 'must be an IP address or "localhost"', suggestion=meant)
 
 
+@_rule("redis.url")
+def _redis_is_found_so(settings: Settings) -> Iterator[Fault]:
+    if not settings.redis.url:
+        return
+    try:
+        from engine.brokers.redis.address import parse
+    except ModuleNotFoundError:
+        yield Fault("redis.url", "…", "needs the Redis client: pip install 'roomcast[redis]'")
+        return
+    try:
+        parse(settings.redis.url)
+    except ValueError as error:
+        # Without the value: it may hold a password.
+        yield Fault("redis.url", "…", str(error).removeprefix("redis.url "))
+
+
 @_rule("edge.path")
 def _path_can_match(settings: Settings) -> Iterator[Fault]:
     path = settings.edge.path

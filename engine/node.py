@@ -24,7 +24,7 @@ from engine.edge import Edge, EdgeStatistics
 from engine.errors import RoomcastError
 from engine.greeting import url_of
 from engine.hub import HubStatistics
-from engine.hub.local import LocalHub, now_ms
+from engine.hub.hubs import make_hub, now_ms
 from engine.link import memory_link
 from engine.schema import Author
 from engine.settings import Settings
@@ -52,7 +52,7 @@ class Node:
     def __init__(self, settings: Settings, *, encoded_link: bool = False) -> None:
         self.settings = settings
         self.name = settings.node.name or socket.gethostname()
-        self.hub = LocalHub(settings)
+        self.hub = make_hub(settings)
         self.edge = Edge(settings, now_ms)
         self._edge_end, self._hub_end = memory_link(encoded=encoded_link)
         self._deadline = trio.CancelScope(shield=True)

@@ -21,6 +21,7 @@ __all__ = [
     "LimitSettings",
     "LogSettings",
     "NodeSettings",
+    "RedisSettings",
     "RoomSettings",
     "Settings",
 ]
@@ -250,6 +251,38 @@ class BrokerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RedisSettings:
+    """The Redis (7 or later) or Valkey that orders, stores and spreads events for many nodes."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    url: Annotated[
+        str,
+        doc(
+            "Where it is; empty keeps events in the process. redis://[user:password@]host:port/db, rediss:// for TLS, "
+            "unix:///path, redis+sentinel://host:port,host:port/name of the primary, redis+cluster://host:port,host:port."
+        ),
+    ] = ""
+    prefix: Annotated[str, doc("Begins every key; systems that share a server have one each.")] = "roomcast"
+    connect_seconds: Annotated[float, Gt(0), Le(60), doc("How long connecting may take.")] = 2.0
+    answer_seconds: Annotated[
+        float,
+        Gt(0),
+        Le(60),
+        doc("How long an answer may take, reconnecting included; later than that, senders are told to try again."),
+    ] = 2.0
+    lease_seconds: Annotated[
+        float, Ge(1), Le(3_600), doc("How long the viewers of a node that has vanished are still counted.")
+    ] = 30.0
+    totals_seconds: Annotated[float, Ge(0), Le(60), doc("Totals of a room are spread to other nodes at most this often.")] = (
+        0.25
+    )
+    wait_replicas: Annotated[
+        int, Ge(0), Le(16), doc("Replicas that must have an event before its sender is told (WAIT); 0 waits for none.")
+    ] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """What the process writes about itself, to standard error."""
 
@@ -271,4 +304,5 @@ class Settings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
     broker: BrokerSettings = field(default_factory=BrokerSettings)
+    redis: RedisSettings = field(default_factory=RedisSettings)
     log: LogSettings = field(default_factory=LogSettings)

@@ -20,7 +20,7 @@ What every implementation promises (the contract suite in ``tests/brokers`` chec
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -109,6 +109,16 @@ class Broker(ABC):
     async def publish(self, room: str, events: Sequence[Pending]) -> Receipt:
         """Give the events their offsets, store and spread them. At least one event."""
 
+    async def publish_all(self, batches: Mapping[str, Sequence[Pending]]) -> dict[str, Receipt | Unavailable]:
+        """Publish to several rooms, each with an outcome of its own; at once where the broker is far away."""
+        outcomes: dict[str, Receipt | Unavailable] = {}
+        for room, events in batches.items():
+            try:
+                outcomes[room] = await self.publish(room, events)
+            except Unavailable as error:
+                outcomes[room] = error
+        return outcomes
+
     @abstractmethod
     async def subscribe(self, room: str) -> Position:
         """Begin delivering a room. Everything after the returned position will be delivered; a `Totals` follows."""
@@ -124,3 +134,14 @@ class Broker(ABC):
     @abstractmethod
     async def report(self, room: str, likes: int, viewers: int) -> None:
         """Set this source's contribution to the totals of a subscribed room: likes since it started, viewers now."""
+
+    async def report_all(self, reports: Mapping[str, tuple[int, int]]) -> None:
+        """`report` likes and viewers of several rooms. Tries all before it raises."""
+        failure: Unavailable | None = None
+        for room, (likes, viewers) in reports.items():
+            try:
+                await self.report(room, likes, viewers)
+            except Unavailable as error:
+                failure = error
+        if failure is not None:
+            raise failure

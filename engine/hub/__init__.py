@@ -2,7 +2,7 @@
 
 `hub` serves links and runs the ticks, `room` is one open room there, `intake` is what waits to be published, `upstream` keeps
 the rooms in line with the broker, `port` is one edge as the hub sees it, `backfill` makes frames of the past, `returning`
-brings an edge up that comes back over a new link, `local` is a hub with the memory broker.
+brings an edge up that comes back over a new link, `hubs` chooses the broker.
 """
 
 from engine.hub.hub import Hub, HubStatistics

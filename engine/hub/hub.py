@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 import trio
 
 from engine.access import SERVER, Rate, check_room_name
-from engine.brokers.base import Broker, Events, Pending, Position, Totals, Unavailable
+from engine.brokers.base import Broker, Events, Pending, Position, Receipt, Totals, Unavailable
 from engine.errors import Code, Refused
 from engine.hub.backfill import backfill
 from engine.hub.intake import Answer, Intake
@@ -362,26 +362,31 @@ class Hub:
     async def _publish(self) -> None:
         while True:
             await self._publisher.wait()
-            for name, queue in self._intake.take().items():
-                try:
-                    receipt = await self.broker.publish(name, [pending for pending, _ in queue])
-                except Unavailable as error:
-                    for _, answer in queue:
-                        answer(Code.UNAVAILABLE, 0, str(error), _RETRY_MS)
-                else:
-                    self._published += len(queue)
-                    for (_, answer), offset in zip(queue, receipt.offsets, strict=True):
-                        answer(Code.OK, offset, "", 0)
-                self._intake.done(len(queue))
+            if queues := self._intake.take():
+                batches = {name: [pending for pending, _ in queue] for name, queue in queues.items()}
+                outcomes = await self.broker.publish_all(batches)
+                for name, queue in queues.items():
+                    self._answer(queue, outcomes[name])
             dirty, self._dirty = self._dirty, set()
-            for room in dirty:
-                if room.ports and room.phase is not Phase.OPENING:
-                    # What is not reported now is part of the next report: these are totals.
-                    with suppress(Unavailable):
-                        await self.broker.report(room.name, room.likes, room.viewers)
+            # What is not reported now is part of the next report: these are totals.
+            with suppress(Unavailable):
+                await self.broker.report_all(
+                    {room.name: (room.likes, room.viewers) for room in dirty if room.ports and room.phase is not Phase.OPENING}
+                )
             self._flush()
             if self._stopping and not self._intake.waiting:
                 self._idle.set()
+
+    def _answer(self, queue: list[tuple[Pending, Answer]], outcome: Receipt | Unavailable) -> None:
+        """Tell the senders of one room what became of their events."""
+        if isinstance(outcome, Unavailable):
+            for _, answer in queue:
+                answer(Code.UNAVAILABLE, 0, str(outcome), _RETRY_MS)
+        else:
+            self._published += len(queue)
+            for (_, answer), offset in zip(queue, outcome.offsets, strict=True):
+                answer(Code.OK, offset, "", 0)
+        self._intake.done(len(queue))
 
     def _report(self, room: HubRoom) -> None:
         self._dirty.add(room)

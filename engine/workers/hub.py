@@ -1,4 +1,4 @@
-"""The hub process: one hub over the memory broker, and the socket where edges come.
+"""The hub process: one hub, and the socket where edges come.
 
 Owns the order in which it begins and ends. Must not know edges beyond their links.
 """
@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 
 import trio
 
-from engine.hub.local import LocalHub
+from engine.hub.hubs import make_hub
 from engine.link.unix import LinkRefused, greet_edge, link_limit
 from engine.workers.channel import Channel, Drain, Ended, Quit, Ready, Start
 from engine.workers.process import run
@@ -25,7 +25,7 @@ log = logging.getLogger("roomcast.hub")
 
 async def serve_hub(start: Start, channel: Channel) -> None:
     """Be the hub until the supervisor says so or is gone."""
-    hub = LocalHub(start.settings)
+    hub = make_hub(start.settings)
     incarnation = secrets.token_hex(8)
     limit = link_limit(start.settings.room.log_bytes)
 

@@ -13,7 +13,7 @@ import trio
 from e2e.nodes import lively
 
 from engine.edge import Edge
-from engine.hub.local import LocalHub, now_ms
+from engine.hub.hubs import LocalHub, now_ms
 from engine.link import End, memory_link
 from engine.settings import Settings
 
