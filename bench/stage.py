@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from bench.audience import Audience
 from bench.certificate import certify
-from bench.engineproc import EngineError, EngineProcess, Sample, Sections, rss_bytes, slab_bytes
+from bench.engineproc import EngineProcess, Sample, Sections, rss_bytes, slab_bytes
 from bench.fleet import Fleet
 from bench.generator.process import Share
 from bench.generator.sender import Plan
@@ -24,6 +23,7 @@ from bench.histogram import Histogram
 from bench.load import Load
 from bench.report.record import BUSY_MAX, Record, curve
 from bench.report.show import Show
+from bench.sampler import Sampler
 
 __all__ = ["PROCESS_VIEWERS", "Phase", "Stage"]
 
@@ -31,9 +31,6 @@ PROCESS_VIEWERS: Final = 18_000
 """Connections of one generator process; the hard limit on descriptors is often 20,000."""
 LEAD_SECONDS: Final = 0.3
 """From the order to the first intended send, so that every process has prepared its part."""
-SAMPLES_MAX: Final = 240
-"""Looks at the engine's CPU and memory in one phase."""
-SAMPLE_SECONDS: Final = 0.5
 
 
 @dataclass(slots=True, kw_only=True)
@@ -180,7 +177,7 @@ class Stage:
         fleet.ask("mark")
         old, cost, entitled = fleet.ask("status"), fleet.cost(), fleet.entitled()
         start_ns = time.monotonic_ns() + int(LEAD_SECONDS * 1e9)
-        sampler = _Sampler(self.engine, fleet, self.show, start_ns, plan)
+        sampler = Sampler(self.engine, fleet, self.show, start_ns, plan)
         floods_likes = plan.speech == "flood" and plan.like_share == 1
         interrupted: KeyboardInterrupt | None = None
         try:
@@ -366,50 +363,6 @@ class Stage:
         self.record.partial = isinstance(error, KeyboardInterrupt)
         if not self.record.partial:
             self.record.certificate.add(f"run: {error}")
-
-
-class _Sampler:
-    """Looks at the engine and the generators now and then while a phase runs."""
-
-    def __init__(self, engine: EngineProcess, fleet: Fleet, show: Show, start_ns: int, plan: Plan) -> None:
-        self._engine = engine
-        self._fleet = fleet
-        self._show = show
-        self._start_ns = start_ns
-        length = plan.total / plan.rate if plan.rate else 0.0
-        self._every = max(SAMPLE_SECONDS, length / SAMPLES_MAX)
-        self._at = time.monotonic()
-        self._cpu = engine.sample(memory=False).cpu_ns
-        self._generator = sum(cpu for cpu, _ in fleet.cost())
-        self._done = 0
-        self.samples: list[dict[str, float]] = []
-
-    def look(self, done: int) -> None:
-        """Take a sample if it is time for one."""
-        now = time.monotonic()
-        span = now - self._at
-        if span < self._every:
-            return
-        with suppress(EngineError):
-            sample = self._engine.sample()
-            generator = sum(cpu for cpu, _ in self._fleet.cost())
-            share = (sample.cpu_ns - self._cpu) / 1e9 / span
-            self.samples.append(
-                {
-                    "second": round(now - self._start_ns / 1e9, 3),
-                    "engine_cpu_share": round(share, 4),
-                    "engine_memory_bytes": sample.rss_bytes,
-                    "generator_cpu_share": round((generator - self._generator) / span, 4),
-                    "deliveries": done,
-                }
-            )
-            self._show.facts(
-                deliveries_a_second=f"{(done - self._done) / span:,.0f}",
-                engine_CPU=f"{share:.0%}",
-                engine_memory=f"{sample.rss_bytes / 1e6:,.0f} MB",
-                generator_CPU=f"{(generator - self._generator) / span:.0%}",
-            )
-            self._at, self._cpu, self._generator, self._done = now, sample.cpu_ns, generator, done
 
 
 def _percentiles(name: str, histogram: Histogram, *which: str) -> dict[str, float | None]:
