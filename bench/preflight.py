@@ -5,7 +5,6 @@ Owns the arithmetic and the words. `facts` reads the machine; `problems` is pure
 
 from __future__ import annotations
 
-import os
 import resource
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +35,7 @@ class Facts:
     :ivar files: open on the machine at most; ``files_open`` already are.
     :ivar ports: ephemeral ports of one address.
     :ivar memory: bytes available.
-    :ivar tcp_pages: of socket buffers at most (``net.ipv4.tcp_mem``); ``page`` is their size.
-    :ivar backlog: ``net.core.somaxconn``.
+    :ivar tcp_pages: of socket buffers at most (``net.ipv4.tcp_mem``).
     """
 
     descriptors: int
@@ -46,9 +44,6 @@ class Facts:
     ports: int
     memory: int
     tcp_pages: int
-    page: int
-    backlog: int
-    cores: int
 
 
 def facts() -> Facts:
@@ -63,9 +58,6 @@ def facts() -> Facts:
         ports=high - low + 1,
         memory=int(available.split()[1]) * 1024,
         tcp_pages=_numbers("/proc/sys/net/ipv4/tcp_mem")[2],
-        page=os.sysconf("SC_PAGE_SIZE"),
-        backlog=_numbers("/proc/sys/net/core/somaxconn")[0],
-        cores=len(os.sched_getaffinity(0)),
     )
 
 

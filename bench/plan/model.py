@@ -12,7 +12,7 @@ until the next one comes; not less than a grid step.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from engine.settings import RoomSettings
@@ -263,5 +263,5 @@ def _largest(costs: Costs, demand: Demand, room: RoomSettings) -> tuple[Share, b
             best = share
         viewers *= GROWTH
     if best is None:
-        return share_of(costs, replace(demand), room, rooms=1, viewers=1.0, whole=False), False
+        return share_of(costs, demand, room, rooms=1, viewers=1.0, whole=False), False
     return best, True

@@ -14,9 +14,6 @@ MACHINE = Facts(
     ports=28_000,
     memory=24_000_000_000,
     tcp_pages=500_000,
-    page=4096,
-    backlog=4096,
-    cores=2,
 )
 
 
