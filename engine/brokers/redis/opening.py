@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.brokers.redis.address import Address, parse
 from engine.brokers.redis.cluster import Cluster
-from engine.brokers.redis.sentinel import find_primary
+from engine.brokers.redis.sentinel import Sentinels
 from engine.brokers.redis.server import Server
 from engine.brokers.redis.topology import Single, Topology
 from engine.brokers.redis.wire import Traffic
@@ -34,8 +34,6 @@ def open_topology(
     async def fixed() -> Address:
         return place.addresses[0]
 
-    async def primary() -> Address:
-        return await find_primary(place)
-
-    resolve = primary if place.kind == "sentinel" else fixed
-    return Single(Server(place, settings, resolve, push, restore, random, traffic), settings)
+    moves = place.kind == "sentinel"
+    resolve = Sentinels(place).find if moves else fixed
+    return Single(Server(place, settings, resolve, push, restore, random, traffic, moves=moves), settings)

@@ -33,6 +33,8 @@ __all__ = ["Call", "Server", "greeting"]
 
 _BACKOFF_SECONDS: Final = 0.05
 _BACKOFF_MAX_SECONDS: Final = 2.0
+_WATCH_SECONDS: Final = 1.0
+"""Between two questions where a server is that may move."""
 _PAUSE_SECONDS: Final = 0.05
 """Before a server that said "not now" is asked again."""
 
@@ -69,6 +71,8 @@ class Server:
     """See the module's docstring.
 
     :param resolve: where the server is; asked before each attempt. May raise `OSError`.
+    :param moves: whether ``resolve`` may answer otherwise while a connection lasts; it is asked again and again then. A primary
+        that was thought dead, and is not, would go on to accept what will be thrown away when its successor's word reaches it.
     :param push: called with each push message.
     :param restore: run whenever a connection has been made; what was subscribed and believed must be looked at again.
     :param random: a float below 1.
@@ -86,6 +90,7 @@ class Server:
         random: Callable[[], float],
         traffic: Traffic,
         lost: Callable[[], None] = lambda: None,
+        moves: bool = False,
     ) -> None:
         self._place = place
         self._settings = settings
@@ -95,6 +100,7 @@ class Server:
         self._random = random
         self._traffic = traffic
         self._lost = lost
+        self._moves = moves
         self._tls = ssl.create_default_context() if place.tls else None
         self._requests: Wire | None = None
         self._subscriptions: Wire | None = None
@@ -173,6 +179,8 @@ class Server:
                 self.connections += 1
                 self._tell()
                 nursery.start_soon(self._restore, self)
+                if self._moves:
+                    nursery.start_soon(self._watch, address, requests)
                 try:
                     await ended.wait()
                 finally:
@@ -180,6 +188,20 @@ class Server:
             nursery.cancel_scope.cancel()
         if error is not None:
             raise error
+
+    async def _watch(self, address: Address, requests: Wire) -> None:
+        """End the session when the server is elsewhere."""
+        while True:
+            await trio.sleep(_WATCH_SECONDS)
+            try:
+                elsewhere = await self._resolve()
+            except OSError:
+                # Whoever knows is out of reach; the server may be well.
+                continue
+            if elsewhere != address:
+                log.warning("redis_primary_moved", extra={"old": str(address), "new": str(elsewhere)})
+                requests.close()
+                return
 
     async def _greet(self, requests: Wire, subscriptions: Wire) -> None:
         answers = [wire.request(*greeting(self._place)) for wire in (requests, subscriptions)]
@@ -249,9 +271,15 @@ class Server:
                         await self._mind(call, error)
                 self.send(call)
         if call.wire is not None and call.wire is self._requests:
-            # It may hang for longer than anybody waits; whether it is well again shows on a new connection.
-            call.wire.close()
+            self._doubt(call.wire)
         raise Unavailable(f"Redis did not answer within {self._settings.answer_seconds} s (redis.answer_seconds)")
+
+    def _doubt(self, wire: Wire) -> None:
+        """Somebody has waited in vain. A server that says nothing at all may hang for longer than anybody waits; whether it is
+        well again shows on a new connection. One that is merely behind would only fall further behind: to restore everything
+        that a connection has costs more than to keep it."""
+        if trio.current_time() - wire.heard_at >= self._settings.answer_seconds:
+            wire.close()
 
     async def _replicated(self, call: Call) -> None:
         if call.replicas is not None and (found := await call.replicas.wait()) < call.request.replicas:
@@ -312,5 +340,5 @@ class Server:
                 except RedisError as error:
                     raise Unavailable(f"Redis refused: {error}") from error
         if wire is not None and wire is self._subscriptions:
-            wire.close()
+            self._doubt(wire)
         raise Unavailable(f"Redis did not answer within {self._settings.answer_seconds} s (redis.answer_seconds)")

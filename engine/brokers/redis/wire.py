@@ -107,6 +107,7 @@ class Wire:
     :param push: called for each push message, in order; must not block or raise.
     :param ended: set when the connection has ended; may be shared by connections that end together.
     :param traffic: is added to.
+    :ivar heard_at: when the server last sent anything, on trio's clock; at first when this was made.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Wire:
         self._out: list[bytes] = []
         self._wake = trio.Event()
         self._waiting = 0
+        self.heard_at = trio.current_time()
 
     @classmethod
     async def connect(
@@ -212,6 +214,7 @@ class Wire:
     async def _read(self) -> None:
         while data := await self._stream.receive_some(_CHUNK):
             self._traffic.received += len(data)
+            self.heard_at = trio.current_time()
             self._parser.feed(bytes(data))
             while not isinstance(parsed := self._parser.parse(), NotEnoughData):
                 kind, value = parsed
