@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import trio
 
 from engine.access import SERVER
+from engine.brokers.base import Record
 from engine.configcheck import check
 from engine.edge import Edge, EdgeStatistics
 from engine.errors import RoomcastError
@@ -81,6 +82,23 @@ class Node:
     def counters(self, room: str) -> tuple[int, ...] | None:
         """``(likes, viewers)`` of a room that has viewers here, else None."""
         return self.hub.counters(room)
+
+    async def amend(self, room: str, field: str, value: bytes | None, *, expires_ms: int = 0, expect: int | None = None) -> int:
+        """Set a field of a room's record at all nodes, and return the revision that the record has then.
+
+        :param value: None deletes the field.
+        :param expires_ms: milliseconds from now after which it goes by itself; 0: it stays.
+        :param expect: the revision on which this builds.
+        :raises engine.brokers.base.Conflict: the record is at another revision than expected.
+        :raises engine.brokers.base.RecordFull: it does not fit.
+        :raises engine.brokers.base.Unavailable: the broker is out of reach; the same may be tried again.
+        :raises engine.errors.Refused: the room's name is none.
+        """
+        return await self.hub.amend(room, field, value, expires_ms=expires_ms, expect=expect)
+
+    def record(self, room: str) -> Record | None:
+        """Revision and fields of the record of a room that has viewers here, else None; do not change it."""
+        return self.hub.record(room)
 
     def statistics(self) -> NodeStatistics:
         """A frozen picture of the node."""

@@ -55,6 +55,15 @@ class NodeSettings:
             'limits of connections and viewers then hold for each edge process. 0 serves in one process. "auto": one per core.'
         ),
     ] = 0
+    hang_seconds: Annotated[
+        float,
+        Ge(0),
+        Le(3600),
+        doc(
+            "With workers, a process whose event loop stands still for so long is killed and replaced. "
+            "Must exceed the longest pause that the machine may make, such as a snapshot of it. 0 means never."
+        ),
+    ] = 30.0
     pin_cpus: Annotated[bool, doc("With workers, keep each process on one core.")] = False
     run_directory: Annotated[
         str,
@@ -205,7 +214,10 @@ class LimitSettings:
         int, Ge(8), Le(1_000_000_000), doc("Frames a viewer who was silent may send at once; one who exceeds it is closed.")
     ] = 200
     room_events_per_second: Annotated[
-        float, Ge(0), Le(1e9), doc("Events of one room; above it senders are told to retry. 0 means no limit.")
+        float,
+        Ge(0),
+        Le(1e9),
+        doc("What viewers say in one room, at all nodes together; above it senders are told to retry. 0 means no limit."),
     ] = 0.0
     pending_events: Annotated[
         int, Ge(1), Le(1_000_000_000), doc("Events a node holds unpublished; above it senders are told to retry.")
@@ -248,6 +260,12 @@ class BrokerSettings:
         Le(1_000_000_000),
         doc("Requests remembered per room to recognise a retry; 0 means that no retry is recognised."),
     ] = 20_000
+    record_fields: Annotated[
+        int, Ge(0), Le(1_000_000), doc("Fields in a room's record: attributes, mutes and bans. Beyond it new ones are refused.")
+    ] = 4_096
+    record_bytes: Annotated[
+        int, Ge(0), Le(64 << 20), doc("Bytes of names and values in a room's record. Every node with the room holds a copy.")
+    ] = 262_144
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +295,12 @@ class RedisSettings:
     totals_seconds: Annotated[float, Ge(0), Le(60), doc("Totals of a room are spread to other nodes at most this often.")] = (
         0.25
     )
+    compress_bytes: Annotated[
+        int,
+        Ge(0),
+        Le(1 << 30),
+        doc("Events published at once that are larger are compressed on their way to the server and to other nodes. 0: never."),
+    ] = 1_024
     wait_replicas: Annotated[
         int, Ge(0), Le(16), doc("Replicas that must have an event before its sender is told (WAIT); 0 waits for none.")
     ] = 0

@@ -7,31 +7,84 @@ What every implementation promises (the contract suite in ``tests/brokers`` chec
 
 - **Order.** A room's offsets count from 1 without holes within an epoch. All subscribers see the same events at the same
   offsets, in order; `Events` of one room join without hole or overlap as long as the subscription lasts.
-- **Atomicity.** The events of one publish get consecutive offsets, or none does.
+- **Atomicity.** The events of one publish that get offsets get consecutive ones, or none does.
+- **Budget.** Events of the lane `LIMITED` share the room's budget (``limits.room_events_per_second``, all nodes together; one
+  second's worth at once). One that does not fit is *withheld*: it gets offset 0 and no place in the room, and its key is not
+  remembered, so that a retry is a new attempt. How many were withheld is part of the totals.
 - **Idempotency.** An event whose key was published before gets its first offset again and is not stored twice. Keys are
   forgotten by count (``broker.retry_keys``), oldest first.
 - **Epoch.** Positions of different epochs cannot be compared. A new epoch begins whenever a room's history may have been
   lost; no offset is ever given twice within an epoch.
-- **Time.** Unix milliseconds of the broker's clock, never decreasing within a room.
-- **Totals.** Each source reports its own cumulative likes and its present viewers; everybody gets the sums. Repeating a
-  report changes nothing; a source that is gone keeps its likes and loses its viewers.
+- **Time.** Unix milliseconds of the broker's clock, never decreasing within a room. `now_ms` tells a subscribed room's, as well
+  as it is known here, whatever the clock of this machine says.
+- **Totals.** Everybody gets the sums over all nodes. Viewers are those of the subscriptions at present. Likes are counted by
+  *sources*, named by those who count, each with a total that only grows: the most that was ever told of a source counts, so
+  that repeating a report, telling it through another node or telling an older one late changes nothing. A source that is not
+  told any more keeps its likes; when too many of these are remembered the oldest merge into the sum for good.
+- **Record.** A room has a small map of named fields. Every change has a *revision*, one more than the one before. Subscribers
+  get a `Record` at first and after anything missed, and every `Amended` in between, in order and without hole. Fields may
+  expire, by the broker's clock, which is an amendment like any other and comes a while later at the latest. A record outlives
+  a change of epoch unless it was lost too, and lives as long as the room is remembered, or as what expires last.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+import trio
 from msgspec import Struct
 
 from engine.errors import RoomcastError
 
-__all__ = ["Broker", "Deliver", "Events", "History", "Pending", "Position", "Receipt", "Totals", "Unavailable"]
+__all__ = [
+    "FREE",
+    "LIMITED",
+    "Amended",
+    "Broker",
+    "Conflict",
+    "Deliver",
+    "Delivery",
+    "Events",
+    "History",
+    "Pending",
+    "Position",
+    "Receipt",
+    "Record",
+    "RecordFull",
+    "Report",
+    "Totals",
+    "Unavailable",
+]
+
+
+FREE: Final = 0
+"""Lane of events that always get an offset."""
+LIMITED: Final = 1
+"""Lane of events that get one if the room's budget has one left."""
 
 
 class Unavailable(RoomcastError):
     """The broker is out of reach. The same call may succeed later; a publish may be repeated only with keys."""
+
+
+class Conflict(RoomcastError):
+    """A record is at another revision than was expected.
+
+    :ivar revision: that it is at.
+    """
+
+    def __init__(self, expected: int, revision: int) -> None:
+        super().__init__(f"the record is at revision {revision}, not {expected}")
+        self.revision = revision
+
+
+class RecordFull(RoomcastError):
+    """A field does not fit into a record. The text names the setting."""
+
+    def __init__(self, setting: str) -> None:
+        super().__init__(f"the room's record is full (broker.{setting})")
 
 
 class Position(NamedTuple):
@@ -46,15 +99,18 @@ class Pending(Struct, frozen=True, gc=False):
 
     :ivar event: MessagePack of a `engine.schema.Event`.
     :ivar session: with ``ref`` the key that makes a retry harmless; empty: no key.
+    :ivar lane: `FREE` or `LIMITED`.
     """
 
     event: bytes
     session: str = ""
     ref: int = 0
+    lane: int = FREE
 
 
 class Receipt(NamedTuple):
-    """What became of a publish: ``offsets[i]`` is the offset of the i-th event, its first one if it was a retry."""
+    """What became of a publish: ``offsets[i]`` is the offset of the i-th event, its first one if it was a retry, 0 if it was
+    withheld."""
 
     epoch: int
     offsets: list[int]
@@ -80,11 +136,38 @@ class Events(Struct, frozen=True):
 
 
 class Totals(Struct, frozen=True, gc=False):
-    """A room's counters over all nodes, as delivered to subscribers."""
+    """A room's counters over all nodes, as delivered to subscribers.
+
+    :ivar withheld: events that did not fit the budget so far.
+    """
 
     room: str
     likes: int
     viewers: int
+    withheld: int = 0
+
+
+class Record(Struct, frozen=True):
+    """A room's record, as delivered to subscribers.
+
+    :ivar revision: of its last change; 0: there was none.
+    """
+
+    room: str
+    revision: int
+    fields: dict[str, bytes]
+
+
+class Amended(Struct, frozen=True, gc=False):
+    """A change of a room's record.
+
+    :ivar value: None: the field is gone.
+    """
+
+    room: str
+    revision: int
+    field: str
+    value: bytes | None
 
 
 class History(NamedTuple):
@@ -98,7 +181,12 @@ class History(NamedTuple):
     events: Events
 
 
-Deliver = Callable[["Events | Totals"], None]
+Report = tuple[Mapping[str, int], int]
+"""Likes by source, and viewers; see `Broker.report`."""
+
+Delivery = Events | Totals | Record | Amended
+
+Deliver = Callable[[Delivery], None]
 """Called by the broker, in order, for every room subscribed to. Must not block or raise."""
 
 
@@ -119,23 +207,36 @@ class Broker(ABC):
                 outcomes[room] = error
         return outcomes
 
+    async def reach(self) -> None:
+        """Wait until the broker answers; at once where it is in the process."""
+        await trio.lowlevel.checkpoint()
+
     @abstractmethod
     async def subscribe(self, room: str) -> Position:
-        """Begin delivering a room. Everything after the returned position will be delivered; a `Totals` follows."""
+        """Begin delivering a room: a `Totals`, a `Record`, and everything after the returned position."""
 
     @abstractmethod
     async def unsubscribe(self, room: str) -> None:
-        """Stop delivering a room and withdraw this source's viewers from its totals."""
+        """Stop delivering a room and withdraw this subscription's viewers from its totals."""
+
+    @abstractmethod
+    def now_ms(self, room: str) -> int:
+        """The time in a subscribed room; 0 before the broker has told it."""
 
     @abstractmethod
     async def history(self, room: str, after: int, limit: int) -> History:
         """Read at most ``limit`` events with offsets above ``after``, oldest first."""
 
     @abstractmethod
-    async def report(self, room: str, likes: int, viewers: int) -> None:
-        """Set this source's contribution to the totals of a subscribed room: likes since it started, viewers now."""
+    async def report(self, room: str, likes: Mapping[str, int], viewers: int) -> None:
+        """Tell this node's part in the totals of a subscribed room.
 
-    async def report_all(self, reports: Mapping[str, tuple[int, int]]) -> None:
+        :param likes: total by source, of all sources that count here at present. One that is left out will not be told again,
+            as far as this node knows.
+        :param viewers: now.
+        """
+
+    async def report_all(self, reports: Mapping[str, Report]) -> None:
         """`report` likes and viewers of several rooms. Tries all before it raises."""
         failure: Unavailable | None = None
         for room, (likes, viewers) in reports.items():
@@ -145,3 +246,14 @@ class Broker(ABC):
                 failure = error
         if failure is not None:
             raise failure
+
+    @abstractmethod
+    async def amend(self, room: str, field: str, value: bytes | None, expires_ms: int = 0, expect: int | None = None) -> int:
+        """Set a field of a room's record, and return the revision that the record has then.
+
+        :param value: None deletes the field; one that is not there stays so without a change.
+        :param expires_ms: milliseconds from now after which it goes by itself; 0: it stays.
+        :param expect: the revision on which this builds; with another the room is left alone.
+        :raises Conflict: the record is at another revision than expected.
+        :raises RecordFull: ``broker.record_fields`` or ``broker.record_bytes`` would be exceeded.
+        """

@@ -35,7 +35,8 @@ class EdgeRoom:
     """See the module's docstring.
 
     :ivar handle: of the room on the wire.
-    :ivar opening: number of this opening of the room at this edge; what the hub says of an earlier one is ignored.
+    :ivar opening: number of this opening of the room at this edge, by which every hub knows its likes again; what a hub says of
+        an earlier one is ignored.
     :ivar likes: counted here since the edge opened the room.
     :ivar outbox: what the hub is to be told of this room at the end of the turn.
     :ivar empty_since: when the last viewer left; None while somebody is here.

@@ -55,6 +55,8 @@ _RETRY_MS: Final = 1_000
 """How long viewers are asked to wait for the hub."""
 _PACE_SECONDS: Final = 0.25
 """Time between reports of the fan-out's speed."""
+_WAIT_SECONDS: Final = 1.0
+"""Time between looks whether there is a hub again that can be told what was counted in an empty room."""
 
 
 class Rooms:
@@ -192,13 +194,18 @@ class Rooms:
             self._linger_bell.ring()
 
     async def expire(self) -> None:
-        """Forget rooms that stayed empty for the linger time, until cancelled."""
+        """Forget rooms that stayed empty for the linger time, until cancelled. Not without a hub: it may not have been told of
+        all likes."""
         linger = self._settings.room.linger_seconds
         while True:
             await self._linger_bell.wait_until(self._lingering.next())
             now = trio.current_time()
             for room in self._lingering.expired(now):
-                if room.empty_since is not None and room.empty_since + linger <= now and self._rooms.get(room.name) is room:
+                if room.empty_since is None or room.empty_since + linger > now or self._rooms.get(room.name) is not room:
+                    continue
+                if self._link is None:
+                    self._lingering.add(now + max(linger, _WAIT_SECONDS), room)
+                else:
                     del self._rooms[room.name]
                     self._outbox.append(CloseRoom(room.name))
             self.turn_over()

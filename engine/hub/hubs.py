@@ -1,6 +1,6 @@
 """The hub of a node, with the broker that the settings choose: in the process, or Redis.
 
-Owns the clock that hub and memory broker share, and what each broker needs to have done beside the hub. Must not know edges.
+Owns the clock of the memory broker, and what each broker needs to have done beside the hub. Must not know edges.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class LocalHub(Hub):
         self._memory: MemoryBroker
 
         def broker(deliver: Deliver) -> Broker:
-            self._memory = MemoryBroker(settings.broker, deliver, now_ms)
+            self._memory = MemoryBroker(settings.broker, deliver, now_ms, budget=settings.limits.room_events_per_second)
             return self._memory
 
-        super().__init__(settings, broker, now_ms)
+        super().__init__(settings, broker)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:
@@ -67,10 +67,10 @@ class RedisHub(Hub):
         self._redis: RedisBroker
 
         def broker(deliver: Deliver) -> Broker:
-            self._redis = RedisBroker(settings.broker, settings.redis, deliver)
+            self._redis = RedisBroker(settings.broker, settings.redis, deliver, budget=settings.limits.room_events_per_second)
             return self._redis
 
-        super().__init__(settings, broker, now_ms)
+        super().__init__(settings, broker)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:

@@ -22,20 +22,17 @@ _MEMORY: Final = 0.3
 class Port:
     """The hub's side of one edge.
 
-    :param edge: incarnation of the edge's process; empty: this process.
-    :param likes: what an earlier link of the same process had told.
-    :ivar likes: totals it has told, by room.
+    :param edge: incarnation of the edge's process, or another name that no other edge has.
     :ivar wants: variants the edge needs, by room.
     :ivar openings: number of its present opening, by room.
     :ivar seconds_per_frame: of its fan-out, waits between slices included.
     """
 
-    __slots__ = ("_link", "_outbox", "_stopped", "edge", "likes", "openings", "seconds_per_frame", "wants")
+    __slots__ = ("_link", "_outbox", "_stopped", "edge", "openings", "seconds_per_frame", "wants")
 
-    def __init__(self, link: End[Down, Up], edge: str = "", likes: dict[str, int] | None = None) -> None:
+    def __init__(self, link: End[Down, Up], edge: str) -> None:
         self._link = link
         self.edge = edge
-        self.likes: dict[str, int] = likes or {}
         self._outbox: list[Down] = []
         self._stopped = False
         self.wants: dict[str, tuple[int, ...]] = {}
@@ -62,6 +59,11 @@ class Port:
             outbox, self._outbox = self._outbox, []
             self._link.send(outbox)
 
+    @property
+    def sent_bytes(self) -> int:
+        """To the edge so far; 0 if it is in the same process."""
+        return self._link.sent_bytes
+
     def close(self) -> None:
         """Let the edge go."""
         self._link.close()
@@ -70,7 +72,10 @@ class Port:
         """The edge does not show the room any more."""
         self.wants.pop(room, None)
         self.openings.pop(room, None)
-        self.likes.pop(room, None)
+
+    def source(self, room: str) -> str:
+        """Name of the edge's count of likes in this opening of a room: the same at every hub."""
+        return f"{self.edge}/{self.openings[room]}"
 
     def learn(self, pace: Pace) -> None:
         """Take in a report of the edge's fan-out."""

@@ -29,13 +29,11 @@ _GOING: Final = (Phase.LIVE, Phase.REPAIRING)
 log = logging.getLogger("roomcast.hub")
 
 
-async def bring_up(
-    broker: Broker, upstream: Upstream, room: HubRoom, port: Port, now_ms: Callable[[], int], turn_over: Callable[[], None]
-) -> None:
+async def bring_up(broker: Broker, upstream: Upstream, room: HubRoom, port: Port, turn_over: Callable[[], None]) -> None:
     """Read the history until the edge has what the others of the room have. If the room is in another epoch by now, it is told
     so, and given the new epoch from its beginning, or its last page. Ends early when the edge or the room is gone, or the room
     restarts."""
-    while room.phase in _GOING and not room.welcome(port, now_ms()):
+    while room.phase in _GOING and not room.welcome(port):
         known, position = room.behind[port], room.position
         if known.epoch == position.epoch and known.offset > position.offset:
             log.error("broker_behind", extra={"room": room.name, "position": position, "edge": known})
@@ -53,9 +51,9 @@ async def bring_up(
             upstream.lost(room)
         elif room.phase in _GOING and room.behind.get(port) == known and room.position.epoch == position.epoch:
             if known.epoch != position.epoch:
-                room.begin_anew(port, history.events.first - 1, now_ms())
+                room.begin_anew(port, history.events)
             else:
-                room.catch_up(port, history.events, now_ms())
+                room.catch_up(port, history.events)
         turn_over()
         await trio.lowlevel.checkpoint()
     turn_over()

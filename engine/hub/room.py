@@ -1,17 +1,21 @@
 """One open room at the hub: which edges show it, what waits for its tick, what it last told them.
 
-Owns the room's sequencer, batcher and state, and turns them into link messages. Must not know sockets or the broker; time is
-an argument.
+Owns the room's sequencer, batcher and state, and turns them into link messages. Must not know sockets or the broker; when
+something is due is told by an argument.
+
+Every time that is shown is the broker's and none is before one shown earlier. Between events it is read off a clock that
+follows the broker's and may be ahead of an event that is still on its way; that one is shown as late as what came before it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import Enum
 from typing import Final
 
-from engine.access import Rate
-from engine.brokers.base import Events, Position, Totals
+from engine.brokers.base import Amended, Events, Position, Record, Totals
 from engine.hub.backfill import cut
 from engine.hub.port import Port
 from engine.link.messages import Down, Frames, Restart, SharedSnapshot
@@ -44,46 +48,58 @@ class Phase(Enum):
 class HubRoom:
     """State of one open room.
 
+    :param clock: the broker's time in this room (`Broker.now_ms`).
     :ivar ports: the edges that show it, with their viewers.
     :ivar behind: those of them that came back with an older position, and it; they are sent nothing else until they have
         everything up to `position`.
     :ivar wake: when `service` is to be called next, infinity if never.
-    :ivar likes: of all its edges since the room was opened here.
+    :ivar own: source of the likes that come from no edge.
+    :ivar likes: totals by source, of those that the broker is to be told.
+    :ivar ended: sources among them that will not grow any more.
+    :ivar record: the broker's, of this room.
     :ivar early: what the broker delivered while the room was opening or restarting.
     """
 
     __slots__ = (
         "_batcher",
+        "_clock",
         "_framed_at",
         "_sequencer",
         "_settings",
+        "_shown_ms",
         "_variants",
         "behind",
         "early",
+        "ended",
         "likes",
         "name",
+        "own",
         "phase",
         "ports",
-        "rate_state",
+        "record",
         "state",
         "wake",
     )
 
-    def __init__(self, name: str, settings: RoomSettings) -> None:
+    def __init__(self, name: str, settings: RoomSettings, own: str, clock: Callable[[], int]) -> None:
         self.name = name
+        self.own = own
+        self._clock = clock
+        self._shown_ms = 0
         self._settings = settings
         self.state = RoomState(name)
         self.ports: dict[Port, int] = {}
         self.behind: dict[Port, Position] = {}
-        self.likes = 0
+        self.likes: dict[str, int] = {}
+        self.ended: set[str] = set()
         self._variants: frozenset[int] = frozenset()
         self._sequencer = Sequencer(Position(0, 0))
         self._batcher = Batcher(0, settings)
         self._framed_at = -math.inf
         self.phase = Phase.OPENING
         self.early: list[Events] = []
-        self.rate_state = 0.0
         self.wake = math.inf
+        self.record = Record(name, 0, {})
 
     # -- edges --------------------------------------------------------------------------------------------------------
 
@@ -95,13 +111,15 @@ class HubRoom:
     def attach(self, port: Port, known: Position) -> None:
         """An edge shows the room from now on; its viewers have everything up to ``known``, nothing if its epoch is 0."""
         self.ports.setdefault(port, 0)
-        port.likes.setdefault(self.name, 0)
+        self.ended.discard(port.source(self.name))
         if known.epoch:
             self.behind[port] = known
         self.want()
 
     def detach(self, port: Port) -> None:
-        """An edge does not show it any more. Its likes stay counted."""
+        """An edge does not show it any more. Its likes stay counted: the broker remembers them."""
+        if port in self.ports and (source := port.source(self.name)) in self.likes:
+            self.ended.add(source)
         self.ports.pop(port, None)
         self.behind.pop(port, None)
         self.want()
@@ -110,12 +128,17 @@ class HubRoom:
         """Look again which variants the edges need."""
         self._variants = frozenset().union(*(port.wants.get(self.name, ()) for port in self.ports))
 
-    def like(self, port: Port, total: int) -> None:
-        """An edge has counted ``total`` likes since it opened the room."""
-        known = port.likes.get(self.name)
-        if known is not None and total > known:
-            port.likes[self.name] = total
-            self.likes += total - known
+    def count(self, source: str, total: int) -> None:
+        """A source has counted so many likes since it began."""
+        if total > self.likes.get(source, 0):
+            self.likes[source] = total
+
+    def forget(self, told: Mapping[str, int]) -> None:
+        """The broker knows these totals: those that have ended need not be told again."""
+        for source in self.ended.intersection(told):
+            if self.likes[source] == told[source]:
+                self.ended.discard(source)
+                del self.likes[source]
 
     def send(self, message: Down) -> None:
         """To every edge of the room that has what came before."""
@@ -151,6 +174,16 @@ class HubRoom:
         """Counters from the broker."""
         self.state.update(totals)
 
+    def amend(self, delivery: Record | Amended) -> None:
+        """The room's record, or a change of it, from the broker."""
+        if isinstance(delivery, Record):
+            self.record = delivery
+        elif delivery.value is None:
+            fields = {field: value for field, value in self.record.fields.items() if field != delivery.field}
+            self.record = Record(self.name, delivery.revision, fields)
+        else:
+            self.record = Record(self.name, delivery.revision, {**self.record.fields, delivery.field: delivery.value})
+
     def tick(self) -> float:
         """Seconds from a first event to its batch: the slowest edge sets it."""
         settings = self._settings
@@ -159,17 +192,14 @@ class HubRoom:
             default=0.0,
         )
 
-    def admits(self, now: float, rate: Rate | None) -> bool:
-        """Whether the room's event rate allows one more."""
-        if rate is None:
-            return True
-        state = rate.take(self.rate_state, now)
-        if state < 0:
-            return False
-        self.rate_state = state
-        return True
-
     # -- time ---------------------------------------------------------------------------------------------------------
+
+    def time(self) -> int:
+        """What is to be shown as the time now: before anything that waits."""
+        if not len(self._batcher):
+            waiting = (events.times[0] for events in self.early if events.times)
+            self._shown_ms = max(self._shown_ms, next(waiting, self._clock()))
+        return self._shown_ms
 
     def due(self) -> float:
         """When `service` has something to do."""
@@ -183,32 +213,39 @@ class HubRoom:
         cost = max((viewers * port.seconds_per_frame for port, viewers in self.ports.items()), default=0.0)
         return max(self._settings.counters_seconds, cost / _COUNTERS_SHARE)
 
-    def service(self, now: float, now_ms: int) -> None:
+    def service(self, now: float) -> None:
         """Send what is due: the tick's batch, counters, or a heartbeat."""
         if self.due() > now:
             return
         if self._batcher.due is not None:
-            self.flush(now, now_ms)
+            self.flush(now)
         else:
             head = self._batcher.last
-            self._send_batch(Collected(head + 1, head, [], []), now, now_ms)
+            self._send_batch(Collected(head + 1, head, [], []), now)
 
-    def flush(self, now: float, now_ms: int) -> None:
+    def flush(self, now: float) -> None:
         """Send all that waits, whether it is due or not."""
         while (batch := self._batcher.take(now)) is not None:
-            self._send_batch(batch, now, now_ms)
+            self._send_batch(batch, now)
 
-    def _send_batch(self, batch: Collected, now: float, now_ms: int) -> None:
+    def _send_batch(self, batch: Collected, now: float) -> None:
         state, epoch = self.state, self._sequencer.epoch
         self._framed_at = now
+        if not batch.times:
+            self.time()
+        elif batch.times[0] < self._shown_ms:
+            batch = replace(batch, times=[max(time, self._shown_ms) for time in batch.times])
         state.announced = state.counters
-        frames = encode_batch(state.handle, epoch, batch, state.counters, now_ms, self._variants) if self._variants else {}
+        frames = (
+            encode_batch(state.handle, epoch, batch, state.counters, self._shown_ms, self._variants) if self._variants else {}
+        )
+        self._shown_ms = max([self._shown_ms, *batch.times[-1:]])
         self.send(Frames(self.name, epoch, batch.first, batch.last, frames))
 
-    def send_snapshot(self, now_ms: int, port: Port | None = None) -> None:
+    def send_snapshot(self, port: Port | None = None) -> None:
         """The state after `position`, for newcomers: to one edge, or to all."""
         position = self.position
-        frames = self._snapshot_frames(position, now_ms)
+        frames = self._snapshot_frames(position, self.time())
         for each in self.ports if port is None else (port,):
             if each in self.behind:
                 continue
@@ -221,25 +258,25 @@ class HubRoom:
 
     # -- losses -------------------------------------------------------------------------------------------------------
 
-    def give_up(self, before: int, now: float, now_ms: int) -> None:
+    def give_up(self, before: int, now: float) -> None:
         """The broker does not have the offsets up to ``before``: tell everybody, and go on there."""
         first = self._sequencer.head + 1
         if before <= first:
             # They came while the broker was asked.
             return
-        self.flush(now, now_ms)
+        self.flush(now)
         self._sequencer.give_up(before)
         self._batcher.skip(before)
         frames = self.state.gap(self._sequencer.epoch, first, before - 1, "history", PLAIN_VARIANTS)
         self.send(Frames(self.name, self._sequencer.epoch, first, before - 1, frames))
 
-    def restart(self, position: Position, now: float, now_ms: int) -> None:
+    def restart(self, position: Position, now: float) -> None:
         """The history was lost: end the old epoch for everybody, and go on at ``position``."""
-        self.flush(now, now_ms)
+        self.flush(now)
         old = self.position
         self.open(position, now)
-        self.send(self._restarted(old, position, now_ms))
-        self.send_snapshot(now_ms)
+        self.send(self._restarted(old, position, self.time()))
+        self.send_snapshot()
 
     def _restarted(self, old: Position, new: Position, now_ms: int) -> Restart:
         gap = self.state.gap(old.epoch, old.offset + 1, 0, "epoch", PLAIN_VARIANTS)
@@ -249,7 +286,7 @@ class HubRoom:
 
     # -- edges that came back -----------------------------------------------------------------------------------------
 
-    def welcome(self, port: Port, now_ms: int) -> bool:
+    def welcome(self, port: Port) -> bool:
         """Let an edge that came back go on with the others if it has what they have; return whether it does."""
         known = self.behind.get(port)
         if known is None:
@@ -257,16 +294,16 @@ class HubRoom:
         if known != self.position:
             return False
         del self.behind[port]
-        self.send_snapshot(now_ms, port)
+        self.send_snapshot(port)
         return True
 
-    def begin_anew(self, port: Port, start: int, now_ms: int) -> None:
-        """Tell an edge that came back with a position of another epoch that the room goes on in this one after ``start``."""
+    def begin_anew(self, port: Port, past: Events) -> None:
+        """Tell an edge that came back with a position of another epoch that the room goes on in this one with ``past``."""
         old, here = self.behind[port], self.position
-        new = self.behind[port] = Position(here.epoch, min(start, here.offset))
-        port.post(self._restarted(old, new, now_ms))
+        new = self.behind[port] = Position(here.epoch, min(past.first - 1, here.offset))
+        port.post(self._restarted(old, new, past.times[0] if past.times else self.time()))
 
-    def catch_up(self, port: Port, past: Events, now_ms: int) -> None:
+    def catch_up(self, port: Port, past: Events) -> None:
         """Give an edge that came back what follows its position, from the broker's history, up to what the others have."""
         epoch, known = self.behind[port]
         last = self.position.offset
@@ -279,7 +316,7 @@ class HubRoom:
         if count > 0:
             events = Events(self.name, epoch, past.first, past.events[:count], past.times[:count])
             for batch in cut(events, self._settings.batch_bytes):
-                frames = encode_batch(self.state.handle, epoch, batch, self.state.counters, now_ms, port.wants[self.name])
+                frames = encode_batch(self.state.handle, epoch, batch, self.state.counters, 0, port.wants[self.name])
                 port.post(Frames(self.name, epoch, batch.first, batch.last, frames))
             known += count
         self.behind[port] = Position(epoch, known)

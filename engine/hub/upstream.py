@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from engine.brokers.base import Broker, Events, Totals, Unavailable
+from engine.brokers.base import Amended, Broker, Deliver, Delivery, Events, Record, Totals, Unavailable
 from engine.hub.backfill import PAGE
 from engine.hub.room import HubRoom, Phase
 from engine.room.sequencer import EpochChanged
@@ -30,7 +30,6 @@ class Upstream:
 
     :param broker: made from the function that it is to call for every delivery.
     :param rooms: the open rooms by name, the hub's.
-    :param now_ms: Unix milliseconds.
     :param changed: called when a room may have become due earlier.
     :param ready: called when a room is live again after it was opened or restarted.
     :param turn_over: called after each step, to hand over what rooms sent.
@@ -38,9 +37,8 @@ class Upstream:
 
     def __init__(
         self,
-        broker: Callable[[Callable[[Events | Totals], None]], Broker],
+        broker: Callable[[Deliver], Broker],
         rooms: dict[str, HubRoom],
-        now_ms: Callable[[], int],
         changed: Callable[[HubRoom], None],
         ready: Callable[[HubRoom], None],
         turn_over: Callable[[], None],
@@ -48,7 +46,6 @@ class Upstream:
         self.broker = broker(self._deliver)
         self._rooms = rooms
         self._clock = trio.current_time
-        self._now_ms = now_ms
         self._changed = changed
         self._ready = ready
         self._turn_over = turn_over
@@ -78,9 +75,12 @@ class Upstream:
 
     # -- deliveries ---------------------------------------------------------------------------------------------------
 
-    def _deliver(self, delivery: Events | Totals) -> None:
+    def _deliver(self, delivery: Delivery) -> None:
         room = self._rooms.get(delivery.room)
         if room is None:
+            return
+        if isinstance(delivery, Record | Amended):
+            room.amend(delivery)
             return
         if isinstance(delivery, Totals):
             room.update(delivery)
@@ -146,10 +146,10 @@ class Upstream:
             return
         if room.phase is Phase.OPENING:
             room.open(position, self._clock())
-            room.send_snapshot(self._now_ms())
+            room.send_snapshot()
         else:
             log.warning("epoch_changed", extra={"room": room.name, "old": room.position.epoch, "new": position.epoch})
-            room.restart(position, self._clock(), self._now_ms())
+            room.restart(position, self._clock())
         early, room.early = room.early, []
         for events in early:
             if events.epoch == position.epoch:
@@ -171,7 +171,7 @@ class Upstream:
             if not events.events or events.first != first:
                 before = events.first if first < events.first <= last else last + 1
                 log.warning("events_lost", extra={"room": room.name, "first": first, "last": before - 1})
-                room.give_up(before, self._clock(), self._now_ms())
+                room.give_up(before, self._clock())
                 events = Events(room.name, room.position.epoch, before, [], [])
             self._take_in(room, events)
         if room.phase is Phase.REPAIRING:

@@ -37,6 +37,11 @@ class End(ABC, Generic[Out, In]):
         """Messages sent that still wait on this side: those that the other side has not received, but for the few that an
         operating system holds in between."""
 
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of all that was handed over so far; 0 where nothing is encoded."""
+        return 0
+
     @abstractmethod
     def close(self) -> None:
         """Let the other side's `receive` end after what was sent."""

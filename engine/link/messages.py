@@ -48,7 +48,9 @@ class OpenRoom(Struct, array_like=True, frozen=True, tag=1):
     An edge that comes back over a new link opens its rooms again and says where its viewers are. What they are missing comes
     before the `SharedSnapshot`: as `Frames`, or as a `Restart` if the room is in another epoch now.
 
-    :ivar opening: number that the answers carry, so that one to an earlier opening is not taken for one to this.
+    :ivar opening: number of the time from when the edge opened the room until it closes it; the same when it comes back over
+        another link. The answers carry it, so that one to an earlier opening is not taken for one to this. With the edge's name
+        it names the edge's count of `Likes`.
     :ivar epoch: with ``offset`` the position up to which the edge's viewers have been given everything; 0: it has none yet.
     """
 
@@ -86,7 +88,7 @@ class Say(Struct, array_like=True, frozen=True, tag=4):
 
 
 class Likes(Struct, array_like=True, frozen=True, tag=5, gc=False):
-    """Likes counted at this edge in this room since it opened it, cumulative."""
+    """Likes counted at this edge in this room since it opened it, cumulative. Told again over another link."""
 
     room: str
     total: int

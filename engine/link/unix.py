@@ -86,6 +86,7 @@ class UnixEnd(End[Out, In], Generic[Out, In]):
         self._waiting: deque[tuple[memoryview, int]] = deque()
         self._waiting_bytes = 0
         self._backlog = 0
+        self._sent_bytes = 0
         self._bell = Bell()
         self._closed = False
         self._buffer = bytearray()
@@ -105,12 +106,17 @@ class UnixEnd(End[Out, In], Generic[Out, In]):
             return
         self._waiting.append((memoryview(_LENGTH.pack(len(body)) + body), count))
         self._waiting_bytes += size
+        self._sent_bytes += size
         self._backlog += count
         self._bell.ring()
 
     @property
     def backlog(self) -> int:
         return self._backlog
+
+    @property
+    def sent_bytes(self) -> int:
+        return self._sent_bytes
 
     async def write(self) -> None:
         """Hand over what waits, until `close` and everything is handed over, or the other side is gone."""

@@ -2,4 +2,5 @@
 
 import pytest
 
-pytest.register_assert_rewrite("brokers.contract")
+for part in ("contract", "contract_record", "contract_totals", "model", "opening"):
+    pytest.register_assert_rewrite(f"brokers.{part}")

@@ -1,78 +1,25 @@
 """The broker contract as a suite: whatever implements `engine.brokers.base` runs the same tests.
 
 Owns the promises, not the broker: an implementation's test module derives from `BrokerContract` and says how a broker is
-opened, how its clock is set and how a room's history gets lost.
+opened, how its clock is set and how a room's history gets lost. What is counted and a room's record are in files beside this.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-
 import trio
 
-from engine.brokers.base import Broker, Events, Pending, Position, Totals
+from engine.brokers.base import Pending, Position
 from engine.settings import BrokerSettings
 
-__all__ = ["BrokerContract", "Clock", "Deliveries"]
+from .contract_record import RecordContract
+from .contract_totals import TotalsContract
+from .opening import PATIENCE, Clock, Deliveries, comments
 
-PATIENCE = 20.0
-"""Seconds until a delivery that never comes fails the test."""
-
-
-class Clock:
-    """Unix milliseconds, set by the test."""
-
-    def __init__(self, ms: int = 1_700_000_000_000) -> None:
-        self.ms = ms
-
-    def __call__(self) -> int:
-        return self.ms
+__all__ = ["PATIENCE", "BrokerContract", "Clock", "Deliveries", "comments"]
 
 
-class Deliveries:
-    """What a broker delivered, in order. Not every broker delivers before its methods return, so tests wait."""
-
-    def __init__(self) -> None:
-        self.all: list[Events | Totals] = []
-        self._came = trio.Event()
-
-    def __call__(self, delivery: Events | Totals) -> None:
-        self.all.append(delivery)
-        self._came.set()
-
-    def events(self, room: str) -> list[Events]:
-        return [item for item in self.all if isinstance(item, Events) and item.room == room]
-
-    def totals(self, room: str) -> list[Totals]:
-        return [item for item in self.all if isinstance(item, Totals) and item.room == room]
-
-    def bodies(self, room: str) -> list[bytes]:
-        return [body for events in self.events(room) for body in events.events]
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until what came makes ``condition`` true."""
-        with trio.fail_after(PATIENCE):
-            while not condition():
-                await self._came.wait()
-                self._came = trio.Event()
-
-
-def comments(*bodies: str, session: str = "", ref: int = 0) -> list[Pending]:
-    return [Pending(body.encode(), session, ref + number if session else 0) for number, body in enumerate(bodies)]
-
-
-class BrokerContract(ABC):
+class BrokerContract(TotalsContract, RecordContract):
     """Derive, say how, and pytest runs what every broker promises."""
-
-    @abstractmethod
-    def open(self, settings: BrokerSettings, deliver: Deliveries, clock: Clock) -> AbstractAsyncContextManager[Broker]:
-        """A broker with no rooms, as one source of a node."""
-
-    @abstractmethod
-    async def lose(self, broker: Broker, room: str, settings: BrokerSettings, clock: Clock) -> None:
-        """Let as much time pass, and whatever else it takes, that a room nobody watches has lost its history."""
 
     # -- order --------------------------------------------------------------------------------------------------------
 
@@ -261,32 +208,24 @@ class BrokerContract(ABC):
             history = await broker.history("room", 0, 100)
             assert history.events.times == times
 
-    # -- totals -------------------------------------------------------------------------------------------------------
-
-    async def test_totals_follow_a_subscription_and_every_change_of_a_report(self) -> None:
-        deliveries = Deliveries()
-        async with self.open(BrokerSettings(), deliveries, Clock()) as broker:
+    async def test_the_time_is_told_and_never_goes_back_whatever_the_clock_does(self) -> None:
+        deliveries, clock = Deliveries(), Clock()
+        hour, before = 3_600_000, clock.ms
+        async with self.open(BrokerSettings(), deliveries, clock) as broker:
+            assert broker.now_ms("room") == 0
             await broker.subscribe("room")
-            await deliveries.until(lambda: deliveries.totals("room") == [Totals("room", 0, 0)])
-            await broker.report("room", 5, 2)
-            await broker.report("room", 5, 2)
-            await broker.report("room", 9, 1)
-            await deliveries.until(lambda: deliveries.totals("room")[-1] == Totals("room", 9, 1))
-            assert deliveries.totals("room")[0] == Totals("room", 0, 0)
-            assert set(deliveries.totals("room")) == {Totals("room", 0, 0), Totals("room", 5, 2), Totals("room", 9, 1)}
-
-    async def test_a_source_that_is_gone_keeps_its_likes_and_loses_its_viewers(self) -> None:
-        deliveries = Deliveries()
-        async with self.open(BrokerSettings(), deliveries, Clock()) as broker:
-            await broker.subscribe("room")
-            await broker.report("room", 5, 2)
-            await broker.unsubscribe("room")
-            count = len(deliveries.totals("room"))
-            await broker.subscribe("room")
-            await deliveries.until(lambda: len(deliveries.totals("room")) > count)
-            assert deliveries.totals("room")[-1] == Totals("room", 5, 0)
-            await broker.report("room", 3, 1)
-            await deliveries.until(lambda: deliveries.totals("room")[-1] == Totals("room", 8, 1))
+            assert before <= broker.now_ms("room") < before + hour
+            for jump in (hour, -2 * hour, 3 * hour):
+                clock.ms += jump
+                seen = broker.now_ms("room")
+                await broker.history("room", 0, 1)
+                assert broker.now_ms("room") >= max(seen, clock.ms)
+                receipt = await broker.publish("room", comments("a"))
+                await broker.report("room", {"s": receipt.offsets[0]}, 0)
+                assert broker.now_ms("room") >= seen
+            await deliveries.until(lambda: len(deliveries.bodies("room")) == 3)
+            times = [time for events in deliveries.events("room") for time in events.times]
+            assert times == [before + hour, before + hour, before + 2 * hour]
 
     # -- history ------------------------------------------------------------------------------------------------------
 

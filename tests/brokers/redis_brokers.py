@@ -11,7 +11,7 @@ from itertools import count
 
 import trio
 
-from engine.brokers.base import Deliver, Events, Pending, Receipt, Totals, Unavailable
+from engine.brokers.base import Amended, Deliver, Delivery, Events, Pending, Receipt, Record, Unavailable
 from engine.brokers.redis import RedisBroker
 from engine.settings import BrokerSettings, RedisSettings
 
@@ -29,10 +29,14 @@ def fresh_prefix() -> str:
 
 @asynccontextmanager
 async def opened(
-    redis: RedisSettings, deliver: Deliver, settings: BrokerSettings | None = None, clock: Clock | None = None
+    redis: RedisSettings,
+    deliver: Deliver,
+    settings: BrokerSettings | None = None,
+    clock: Clock | None = None,
+    budget: float = 0.0,
 ) -> AsyncIterator[RedisBroker]:
     """A broker that runs."""
-    broker = RedisBroker(settings or BrokerSettings(), redis, deliver, now_ms=clock)
+    broker = RedisBroker(settings or BrokerSettings(), redis, deliver, now_ms=clock, budget=budget)
     async with trio.open_nursery() as nursery:
         await nursery.start(broker.run)
         yield broker
@@ -53,8 +57,13 @@ class Watcher(Deliveries):
     def __init__(self) -> None:
         super().__init__()
         self._heads: dict[str, tuple[int, int]] = {}
+        self._revisions: dict[str, int] = {}
 
-    def __call__(self, delivery: Events | Totals) -> None:
+    def __call__(self, delivery: Delivery) -> None:
+        if isinstance(delivery, Amended):
+            assert delivery.revision == self._revisions[delivery.room] + 1
+        if isinstance(delivery, Amended | Record):
+            self._revisions[delivery.room] = delivery.revision
         if isinstance(delivery, Events):
             epoch, offset = self._heads.get(delivery.room, (delivery.epoch, delivery.first - 1))
             assert delivery.epoch >= epoch

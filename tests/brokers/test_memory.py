@@ -4,32 +4,45 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from engine.brokers.base import Broker, Events, Pending, Position, Totals
+from engine.brokers.base import Amended, Broker, Conflict, Delivery, Pending, Position, Record, RecordFull, Totals
 from engine.brokers.memory import MemoryBroker
 from engine.settings import BrokerSettings
 
 from .contract import BrokerContract, Clock, Deliveries
+from .model import ModelRecord, ModelRoom, Seen
 
 T = TypeVar("T")
 ROOMS = ("a", "二")
+FIELDS, BYTES = 3, 12
+SOURCES = st.dictionaries(st.sampled_from("stu"), st.integers(0, 9))
 
 
 class TestMemoryBroker(BrokerContract):
     @asynccontextmanager
-    async def open(self, settings: BrokerSettings, deliver: Deliveries, clock: Clock) -> AsyncIterator[Broker]:
-        yield MemoryBroker(settings, deliver, clock)
+    async def open(
+        self, settings: BrokerSettings, deliver: Deliveries, clock: Clock, budget: float = 0.0
+    ) -> AsyncIterator[Broker]:
+        yield MemoryBroker(settings, deliver, clock, budget=budget)
 
     async def lose(self, broker: Broker, room: str, settings: BrokerSettings, clock: Clock) -> None:
         assert isinstance(broker, MemoryBroker)
         clock.ms += int(settings.history_seconds * 1000) + 1
         broker.sweep()
+
+    @asynccontextmanager
+    async def another(
+        self, broker: Broker, settings: BrokerSettings, deliver: Deliveries, clock: Clock, budget: float = 0.0
+    ) -> AsyncIterator[Broker]:
+        # There is but one node.
+        yield broker
 
 
 async def test_rooms_that_die_and_come_back_never_share_an_epoch_though_the_clock_stands() -> None:
@@ -61,17 +74,26 @@ async def test_a_sweep_takes_only_rooms_that_nobody_watches_and_nobody_can_read(
 
 @dataclass
 class Room:
-    """What a room must be."""
+    """What a room must be, beside its publishes."""
 
+    published: ModelRoom
     epoch: int = 0
     events: list[tuple[bytes, int]] = field(default_factory=list)
-    keys: list[tuple[tuple[str, int], int]] = field(default_factory=list)
     watched: bool = False
     delivered: int = 0
     totals: Totals | None = None
-    likes: int = 0
-    base: int = 0
+    time: int = 0
+    sources: dict[str, int] = field(default_factory=dict)
     viewers: int = 0
+    record: ModelRecord = field(default_factory=lambda: ModelRecord(FIELDS, BYTES))
+    seen: Seen = field(default_factory=Seen)
+
+    def pass_time(self, ms: int) -> None:
+        self.time = max(self.time, ms)
+        self.record.expire(self.time)
+
+    def expected(self, name: str) -> Totals:
+        return Totals(name, sum(self.sources.values()), self.viewers, self.published.withheld)
 
 
 def finished(step: Coroutine[Any, Any, T]) -> T:
@@ -86,15 +108,23 @@ def finished(step: Coroutine[Any, Any, T]) -> T:
 class BrokerMachine(RuleBasedStateMachine):
     """Publishes with and without keys, subscriptions, reports, sweeps, and a clock that jumps."""
 
-    @initialize(keys=st.integers(0, 4))
-    def begin(self, keys: int) -> None:
-        self.settings = BrokerSettings(retry_keys=keys, history_events=5, history_bytes=40, history_seconds=10)
+    @initialize(keys=st.integers(0, 4), budget=st.sampled_from((0.0, 0.25, 2.5)))
+    def begin(self, keys: int, budget: float) -> None:
+        kept = BrokerSettings(history_events=5, history_bytes=40, history_seconds=10)
+        self.settings = replace(kept, retry_keys=keys, record_fields=FIELDS, record_bytes=BYTES)
         self.clock = Clock()
-        self.model = {room: Room() for room in ROOMS}
-        self.broker = MemoryBroker(self.settings, self._deliver, self.clock)
+        self.budget = budget
+        self.model = {room: self._fresh() for room in ROOMS}
+        self.broker = MemoryBroker(self.settings, self._deliver, self.clock, budget=budget)
 
-    def _deliver(self, delivery: Events | Totals) -> None:
+    def _fresh(self, epoch: int = 0) -> Room:
+        return Room(ModelRoom(self.settings.retry_keys, Fraction(self.budget)), epoch)
+
+    def _deliver(self, delivery: Delivery) -> None:
         room = self.model[delivery.room]
+        if isinstance(delivery, Record | Amended):
+            room.seen.take(delivery)
+            return
         if isinstance(delivery, Totals):
             room.totals = delivery
             return
@@ -103,38 +133,31 @@ class BrokerMachine(RuleBasedStateMachine):
         assert delivery.first == room.delivered + 1
         room.delivered = delivery.last
         for body, time in zip(delivery.events, delivery.times, strict=True):
-            assert not room.events or time >= room.events[-1][1]
+            assert time == room.time
             room.events.append((body, time))
 
     @rule(
         name=st.sampled_from(ROOMS),
         events=st.lists(
-            st.tuples(st.binary(max_size=15), st.sampled_from(("", "s", "t")), st.integers(1, 4)), min_size=1, max_size=4
+            st.builds(Pending, st.binary(max_size=15), st.sampled_from(("", "s", "t")), st.integers(1, 4), st.integers(0, 1)),
+            min_size=1,
+            max_size=4,
         ),
     )
-    def publish(self, name: str, events: list[tuple[bytes, str, int]]) -> None:
+    def publish(self, name: str, events: list[Pending]) -> None:
         room = self.model[name]
         head = len(room.events)
-        expected, accepted = [], []
-        for body, session, ref in events:
-            known = dict(room.keys).get((session, ref)) if session else None
-            if known is None:
-                accepted.append(body)
-                known = head + len(accepted)
-                if session:
-                    room.keys.append(((session, ref), known))
-            expected.append(known)
-        room.keys = (
-            room.keys[len(room.keys) - self.settings.retry_keys :] if len(room.keys) > self.settings.retry_keys else room.keys
-        )
-        receipt = finished(self.broker.publish(name, [Pending(*event) for event in events]))
+        room.time = max(room.time, self.clock.ms)
+        expected = room.published.publish(events, self.clock.ms)
+        accepted = room.published.events[head:]
+        receipt = finished(self.broker.publish(name, events))
         assert receipt.offsets == expected
         assert receipt.epoch == room.epoch or not room.epoch
         room.epoch = receipt.epoch
         if not room.watched:
-            time = max(self.clock.ms, max((time for _, time in room.events), default=0))
-            room.events += [(body, time) for body in accepted]
+            room.events += [(body, room.time) for body in accepted]
         assert [body for body, _ in room.events[head:]] == accepted
+        assert not room.watched or room.totals == room.expected(name)
 
     @rule(name=st.sampled_from(ROOMS))
     def subscribe(self, name: str) -> None:
@@ -143,7 +166,9 @@ class BrokerMachine(RuleBasedStateMachine):
         assert position.offset == len(room.events)
         assert position.epoch == room.epoch or not room.epoch
         room.epoch, room.watched, room.delivered = position.epoch, True, position.offset
-        assert room.totals == Totals(name, room.base + room.likes, room.viewers)
+        room.pass_time(self.clock.ms)
+        assert (room.seen.revision, room.seen.values) == (room.record.revision, room.record.values)
+        assert room.totals == room.expected(name)
 
     @rule(name=st.sampled_from(ROOMS))
     def unsubscribe(self, name: str) -> None:
@@ -151,15 +176,38 @@ class BrokerMachine(RuleBasedStateMachine):
         if room.watched:
             finished(self.broker.unsubscribe(name))
             room.watched = False
-            room.base, room.likes, room.viewers = room.base + room.likes, 0, 0
+            room.viewers = 0
 
-    @rule(name=st.sampled_from(ROOMS), likes=st.integers(0, 5), viewers=st.integers(0, 5))
-    def report(self, name: str, likes: int, viewers: int) -> None:
+    @rule(name=st.sampled_from(ROOMS), likes=SOURCES, viewers=st.integers(0, 5))
+    def report(self, name: str, likes: dict[str, int], viewers: int) -> None:
         room = self.model[name]
         if room.watched:
-            room.likes, room.viewers = room.likes + likes, viewers
-            finished(self.broker.report(name, room.likes, viewers))
-            assert room.totals == Totals(name, room.base + room.likes, viewers)
+            room.viewers = viewers
+            room.pass_time(self.clock.ms)
+            for source, total in likes.items():
+                room.sources[source] = max(total, room.sources.get(source, 0))
+            finished(self.broker.report(name, likes, viewers))
+            assert room.totals == room.expected(name)
+
+    @rule(
+        name=st.sampled_from(ROOMS),
+        field=st.sampled_from(("", "f", "字", "long")),
+        value=st.none() | st.binary(max_size=5),
+        expires_ms=st.sampled_from((0, 0, 5, 3_000, 20_000)),
+        expect=st.none() | st.integers(0, 6),
+    )
+    def amend(self, name: str, field: str, value: bytes | None, expires_ms: int, expect: int | None) -> None:
+        room = self.model[name]
+        room.pass_time(self.clock.ms)
+        expected = room.record.amend(field, value, expires_ms, expect, room.time)
+        try:
+            outcome: int | str = finished(self.broker.amend(name, field, value, expires_ms, expect))
+        except (Conflict, RecordFull) as error:
+            outcome = type(error).__name__
+        assert outcome == expected
+        assert not room.watched or (room.seen.revision, room.seen.values) == (room.record.revision, room.record.values)
+        if not room.epoch:
+            room.epoch = finished(self.broker.history(name, 0, 1)).head.epoch
 
     @rule(milliseconds=st.sampled_from((1, 4_000, 11_000, -6_000)))
     def wait(self, milliseconds: int) -> None:
@@ -169,11 +217,15 @@ class BrokerMachine(RuleBasedStateMachine):
     def sweep(self) -> None:
         self.broker.sweep()
         for name, room in self.model.items():
+            if room.epoch:
+                room.pass_time(self.clock.ms)
             if room.epoch and not room.watched:
                 history = finished(self.broker.history(name, 0, 1))
                 if history.head.epoch != room.epoch:
-                    assert all(time < self.clock.ms - 10_000 for _, time in room.events)
-                    self.model[name] = Room(epoch=history.head.epoch)
+                    assert all(time < room.time - 10_000 for _, time in room.events)
+                    self.model[name] = self._fresh(history.head.epoch)
+                    if room.record.last_ms > self.clock.ms:
+                        self.model[name].record = room.record
 
     @precondition(lambda self: hasattr(self, "broker"))
     @invariant()
@@ -182,6 +234,8 @@ class BrokerMachine(RuleBasedStateMachine):
             if not room.epoch:
                 continue
             whole = finished(self.broker.history(name, 0, 1000))
+            # Whoever looks lets the room's time go on.
+            room.time = max(room.time, self.clock.ms)
             head = len(room.events)
             assert whole.head == Position(room.epoch, head)
             first = whole.events.first

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import trio
 
+from bench.redisproc import RedisProcess, redis_server
 from engine.brokers.base import Pending, Totals, Unavailable
+from engine.brokers.redis.functions import VERSION
 from engine.settings import BrokerSettings, RedisSettings
 
 from .contract import Deliveries, comments
 from .redis_brokers import Watcher, fresh_prefix, opened, published
-from .valkey import Valkey, cut, valkey
+from .ways import cut
 
 KEEPS_EVERYTHING = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
 KEEPS_MOST = ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
@@ -29,12 +31,12 @@ def directory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Valkey]:
-    with tempfile.TemporaryDirectory() as directory, valkey(Path(directory), *KEEPS_NOTHING) as server:
+def server() -> Iterator[RedisProcess]:
+    with tempfile.TemporaryDirectory() as directory, redis_server(Path(directory), *KEEPS_NOTHING) as server:
         yield server
 
 
-async def test_a_publish_whose_answer_was_lost_is_applied_once(server: Valkey, directory: Path) -> None:
+async def test_a_publish_whose_answer_was_lost_is_applied_once(server: RedisProcess, directory: Path) -> None:
     async with cut(directory / "way", server) as way:
         redis, watcher = RedisSettings(url=way.url, prefix=fresh_prefix(), answer_seconds=20), Watcher()
         async with opened(redis, watcher) as broker:
@@ -49,7 +51,7 @@ async def test_a_publish_whose_answer_was_lost_is_applied_once(server: Valkey, d
             assert watcher.bodies("room") == [body.encode() for n in range(10) for body in (f"{n}", f"{n}+")]
 
 
-async def test_a_cut_way_loses_no_delivery_and_repeats_none(server: Valkey, directory: Path) -> None:
+async def test_a_cut_way_loses_no_delivery_and_repeats_none(server: RedisProcess, directory: Path) -> None:
     async with cut(directory / "way", server) as way:
         prefix, watcher = fresh_prefix(), Watcher()
         async with (
@@ -68,7 +70,7 @@ async def test_a_cut_way_loses_no_delivery_and_repeats_none(server: Valkey, dire
                 assert watcher.bodies(room) == [b"%d" % number for number in range(60)]
 
 
-async def test_a_hole_that_history_cannot_fill_is_shown_as_a_hole(server: Valkey, directory: Path) -> None:
+async def test_a_hole_that_history_cannot_fill_is_shown_as_a_hole(server: RedisProcess, directory: Path) -> None:
     settings = BrokerSettings(history_events=2)
     async with cut(directory / "way", server) as way:
         prefix, deliveries = fresh_prefix(), Deliveries()
@@ -88,7 +90,7 @@ async def test_a_hole_that_history_cannot_fill_is_shown_as_a_hole(server: Valkey
 
 
 async def test_without_a_server_calls_fail_and_go_on_when_it_is_there(directory: Path) -> None:
-    server = Valkey(directory, *KEEPS_NOTHING)
+    server = RedisProcess(directory, *KEEPS_NOTHING)
     redis, deliveries = RedisSettings(url=server.url, answer_seconds=20), Deliveries()
     try:
         async with opened(redis, deliveries) as broker:
@@ -107,12 +109,12 @@ async def test_without_a_server_calls_fail_and_go_on_when_it_is_there(directory:
 
 
 async def test_a_server_that_comes_back_empty_begins_a_new_epoch_and_everybody_is_told(directory: Path) -> None:
-    with valkey(directory, *KEEPS_NOTHING) as server:
+    with redis_server(directory, *KEEPS_NOTHING) as server:
         redis, one, two = RedisSettings(url=server.url), Watcher(), Watcher()
         async with opened(redis, one) as first, opened(redis, two) as second:
             old = await first.subscribe("room")
             await second.subscribe("room")
-            await first.report("room", 5, 1)
+            await first.report("room", {"first": 5}, 1)
             await first.publish("room", comments("a", "b"))
             await two.until(lambda: two.bodies("room") == [b"a", b"b"])
             server.kill()
@@ -131,7 +133,7 @@ async def test_a_server_that_comes_back_empty_begins_a_new_epoch_and_everybody_i
 
 
 async def test_rooms_without_events_are_told_of_a_new_epoch_too(directory: Path) -> None:
-    with valkey(directory, *KEEPS_NOTHING) as server:
+    with redis_server(directory, *KEEPS_NOTHING) as server:
         watcher = Watcher()
         async with opened(RedisSettings(url=server.url), watcher) as broker:
             old = await broker.subscribe("room")
@@ -143,13 +145,13 @@ async def test_rooms_without_events_are_told_of_a_new_epoch_too(directory: Path)
 
 
 async def test_a_server_that_keeps_everything_continues_after_a_kill(directory: Path) -> None:
-    with valkey(directory, *KEEPS_EVERYTHING) as server:
+    with redis_server(directory, *KEEPS_EVERYTHING) as server:
         redis, watcher = RedisSettings(url=server.url), Watcher()
         async with opened(redis, watcher) as broker:
             position = await broker.subscribe("room")
             for number in range(1, 11):
                 assert (await broker.publish("room", comments(str(number)))).offsets == [number]
-            await broker.report("room", 3, 1)
+            await broker.report("room", {"broker": 3}, 1)
             server.kill()
             server.start()
             receipt = await published(broker, "room", comments("11", session="s", ref=1))
@@ -162,11 +164,12 @@ async def test_a_server_that_keeps_everything_continues_after_a_kill(directory: 
 
 
 async def test_a_server_that_may_have_lost_the_last_second_begins_a_new_epoch(directory: Path) -> None:
-    with valkey(directory, *KEEPS_MOST) as server:
+    with redis_server(directory, *KEEPS_MOST) as server:
         watcher = Watcher()
         async with opened(RedisSettings(url=server.url), watcher) as broker:
             position = await broker.subscribe("room")
             await broker.publish("room", comments("a"))
+            await watcher.until(lambda: watcher.bodies("room") == [b"a"])
             server.kill()
             server.start()
             receipt = await published(broker, "room", comments("b", session="s", ref=1))
@@ -178,7 +181,7 @@ async def test_a_server_that_may_have_lost_the_last_second_begins_a_new_epoch(di
             assert await broker.subscribe("room") == (receipt.epoch, receipt.offsets[0] - 1)
 
 
-async def test_an_emptied_server_begins_a_new_epoch_with_the_next_publish(server: Valkey) -> None:
+async def test_an_emptied_server_begins_a_new_epoch_with_the_next_publish(server: RedisProcess) -> None:
     redis, one, two = RedisSettings(url=server.url, prefix=fresh_prefix()), Watcher(), Watcher()
     async with opened(redis, one) as first, opened(redis, two) as second:
         old = await first.subscribe("room")
@@ -195,7 +198,7 @@ async def test_an_emptied_server_begins_a_new_epoch_with_the_next_publish(server
         assert (await second.publish("room", comments("a", session="s", ref=1))).offsets == [2]
 
 
-async def test_an_emptied_server_is_noticed_by_a_beat(server: Valkey) -> None:
+async def test_an_emptied_server_is_noticed_by_a_beat(server: RedisProcess) -> None:
     watcher = Watcher()
     async with opened(RedisSettings(url=server.url, prefix=fresh_prefix()), watcher) as broker:
         old = await broker.subscribe("room")
@@ -206,18 +209,89 @@ async def test_an_emptied_server_is_noticed_by_a_beat(server: Valkey) -> None:
         await watcher.until(lambda: watcher.events("room")[-1].epoch > old.epoch)
 
 
-async def test_a_history_that_went_back_begins_a_new_epoch_above_all_before(server: Valkey) -> None:
+async def test_an_emptied_server_is_told_all_likes_again(server: RedisProcess) -> None:
+    redis, watcher = RedisSettings(url=server.url, prefix=fresh_prefix(), totals_seconds=0), Watcher()
+    async with opened(redis, watcher) as broker:
+        await broker.subscribe("room")
+        await broker.report("room", {"s": 5, "t": 1}, 1)
+        await broker.report("room", {"s": 5, "t": 3, "u": 2}, 1)
+        await watcher.until(lambda: watcher.totals("room")[-1].likes == 10)
+        server.ask("FLUSHALL")
+        await broker.report("room", {"s": 6, "t": 3, "u": 2}, 1)
+        await watcher.until(lambda: watcher.totals("room")[-1].likes == 11)
+        server.ask("FLUSHALL")
+        # Noticed by a publish.
+        await broker.publish("room", comments("a"))
+        await broker.report("room", {"s": 6, "t": 3, "u": 3}, 1)
+        await watcher.until(lambda: watcher.totals("room")[-1].likes == 12)
+
+
+async def test_an_amendment_whose_answer_was_lost_is_made_once(server: RedisProcess, directory: Path) -> None:
+    async with cut(directory / "way", server) as way:
+        redis, watcher = RedisSettings(url=way.url, prefix=fresh_prefix(), answer_seconds=20), Watcher()
+        async with opened(redis, watcher) as broker:
+            await broker.subscribe("room")
+            for number in range(10):
+                way.swallow = b"ok %d\r\n" % (number + 1)
+                assert await broker.amend("room", "a", b"%d" % number, expect=number) == number + 1
+            assert way.swallowed == 10
+            await watcher.until(lambda: watcher.record("room") == {"a": b"9"})
+
+
+async def test_a_node_that_was_away_is_given_the_record(server: RedisProcess, directory: Path) -> None:
+    async with cut(directory / "way", server) as way:
+        prefix, watcher = fresh_prefix(), Watcher()
+        async with (
+            opened(RedisSettings(url=way.url, prefix=prefix, answer_seconds=20), watcher) as far,
+            opened(RedisSettings(url=server.url, prefix=prefix), Deliveries()) as near,
+        ):
+            await far.subscribe("room")
+            expected = {}
+            for number in range(60):
+                if number % 12 == 5:
+                    way.cut()
+                field, value = f"f{number % 5}", str(number).encode()
+                expected[field] = value
+                await near.amend("room", field, value)
+            await watcher.until(lambda: watcher.record("room") == expected)
+            # Nothing more comes that would show that something is missing.
+            way.refuse = True
+            way.cut()
+            await near.amend("room", "f1", None)
+            way.refuse = False
+            del expected["f1"]
+            await watcher.until(lambda: watcher.record("room") == expected)
+
+
+async def test_a_record_outlives_an_epoch_as_long_as_the_server_has_it(server: RedisProcess) -> None:
+    redis, watcher = RedisSettings(url=server.url, prefix=fresh_prefix()), Watcher()
+    async with opened(redis, watcher) as broker:
+        old = await broker.subscribe("room")
+        await broker.amend("room", "a", b"1")
+        await broker.publish("room", comments("a", "b"))
+        server.ask("HSET", f"{redis.prefix}:{VERSION}:{{room}}:h", "offset", 1)
+        assert (await broker.publish("room", comments("c"))).epoch > old.epoch
+        assert await broker.amend("room", "b", b"2") == 2
+        await watcher.until(lambda: watcher.record("room") == {"a": b"1", "b": b"2"})
+        server.ask("FLUSHALL")
+        await broker.beat(0)
+        await watcher.until(lambda: watcher.record("room") == {})
+        assert await broker.amend("room", "c", b"3") == 1
+        await watcher.until(lambda: watcher.record("room") == {"c": b"3"})
+
+
+async def test_a_history_that_went_back_begins_a_new_epoch_above_all_before(server: RedisProcess) -> None:
     # As after a failover to a replica that lagged: the same epoch, a smaller head.
     redis, watcher = RedisSettings(url=server.url, prefix=fresh_prefix()), Watcher()
     async with opened(redis, watcher) as broker:
         old = await broker.subscribe("room")
         await broker.publish("room", comments("a", "b", "c"))
-        server.ask("HSET", f"{redis.prefix}:1:{{room}}:h", "offset", 2)
+        server.ask("HSET", f"{redis.prefix}:{VERSION}:{{room}}:h", "offset", 2)
         receipt = await broker.publish("room", comments("d"))
         assert receipt.epoch > old.epoch
         assert receipt.offsets == [3]
         # An epoch from before is no better.
-        server.ask("HSET", f"{redis.prefix}:1:{{room}}:h", "epoch", old.epoch, "offset", 100)
+        server.ask("HSET", f"{redis.prefix}:{VERSION}:{{room}}:h", "epoch", old.epoch, "offset", 100)
         again = await broker.publish("room", comments("e"))
         assert again.epoch > receipt.epoch
         assert again.offsets == [101]
@@ -225,7 +299,7 @@ async def test_a_history_that_went_back_begins_a_new_epoch_above_all_before(serv
 
 
 async def test_a_paused_server_is_unavailable_within_the_bound_and_goes_on(directory: Path) -> None:
-    with valkey(directory, *KEEPS_NOTHING) as server:
+    with redis_server(directory, *KEEPS_NOTHING) as server:
         redis, watcher = RedisSettings(url=server.url, answer_seconds=0.3, connect_seconds=0.3), Watcher()
         async with opened(redis, watcher) as broker:
             position = await broker.subscribe("room")
@@ -234,24 +308,24 @@ async def test_a_paused_server_is_unavailable_within_the_bound_and_goes_on(direc
                 with pytest.raises(Unavailable):
                     await broker.publish("room", comments("a", session="s", ref=1))
                 with pytest.raises(Unavailable):
-                    await broker.report("room", 4, 1)
+                    await broker.report("room", {"broker": 4}, 1)
                 with pytest.raises(Unavailable):
                     await broker.publish("room", comments("b", session="s", ref=2))
             server.resume()
             assert (await published(broker, "room", comments("c", session="s", ref=3))).epoch == position.epoch
             for ref, body in ((1, "a"), (2, "b"), (3, "c")):
                 await published(broker, "room", comments(body, session="s", ref=ref))
-            await broker.report("room", 4, 1)
+            await broker.report("room", {"broker": 4}, 1)
             await watcher.until(lambda: len(watcher.bodies("room")) == 3 and watcher.totals("room")[-1].likes == 4)
             assert sorted(watcher.bodies("room")) == [b"a", b"b", b"c"]
 
 
-async def test_a_publish_that_arrives_after_a_later_one_is_not_applied(server: Valkey) -> None:
+async def test_a_publish_that_arrives_after_a_later_one_is_not_applied(server: RedisProcess) -> None:
     watcher = Watcher()
     async with opened(RedisSettings(url=server.url, prefix=fresh_prefix()), watcher) as broker:
         await broker.subscribe("room")
         early = broker._functions.publish("room", broker._known("room"), 1, [Pending(b"early")])
-        broker._sequence = 1
+        broker._publishing._sequence = 1
         await broker.publish("room", [Pending(b"late")])
         with pytest.raises(Unavailable, match="later publish"):
             await broker._topology.ask("room", early)
@@ -260,7 +334,7 @@ async def test_a_publish_that_arrives_after_a_later_one_is_not_applied(server: V
 
 
 async def test_a_wrong_password_is_named(directory: Path) -> None:
-    with valkey(directory, *KEEPS_NOTHING) as server:
+    with redis_server(directory, *KEEPS_NOTHING) as server:
         server.ask("CONFIG", "SET", "requirepass", "secret")
         async with opened(RedisSettings(url=f"unix://:wrong@{server.path}"), Deliveries()) as broker:
             with pytest.raises(Unavailable, match="invalid username-password"):

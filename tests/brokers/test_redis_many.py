@@ -9,25 +9,27 @@ from pathlib import Path
 
 import pytest
 
+from bench.redisproc import RedisProcess, claimed_ports, cluster, redis_server, sentinels, until
 from engine.brokers.base import Broker, Position, Unavailable
 from engine.brokers.redis import RedisBroker
 from engine.brokers.redis.cluster import slot
+from engine.brokers.redis.functions import VERSION
 from engine.settings import BrokerSettings, RedisSettings
 
 from .contract import BrokerContract, Clock, Deliveries, comments
 from .redis_brokers import Watcher, fresh_prefix, opened, pass_time, published
-from .valkey import Valkey, cluster, cut, free_ports, sentinels, until, valkey
+from .ways import cut
 
 KEEPS_NOTHING = ("--save", "", "--repl-diskless-sync-delay", "0")
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[list[Valkey]]:
+def nodes() -> Iterator[list[RedisProcess]]:
     with tempfile.TemporaryDirectory() as directory, cluster(Path(directory), *KEEPS_NOTHING) as nodes:
         yield nodes
 
 
-def cluster_url(nodes: list[Valkey]) -> str:
+def cluster_url(nodes: list[RedisProcess]) -> str:
     return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
 
 
@@ -38,12 +40,14 @@ def room_in(index: int) -> str:
 
 class TestRedisBrokerOnACluster(BrokerContract):
     @pytest.fixture(autouse=True)
-    def _on(self, nodes: list[Valkey]) -> None:
+    def _on(self, nodes: list[RedisProcess]) -> None:
         self.redis = RedisSettings(url=cluster_url(nodes[:1]), prefix=fresh_prefix(), answer_seconds=20)
 
     @asynccontextmanager
-    async def open(self, settings: BrokerSettings, deliver: Deliveries, clock: Clock) -> AsyncIterator[Broker]:
-        async with opened(self.redis, deliver, settings, clock) as broker:
+    async def open(
+        self, settings: BrokerSettings, deliver: Deliveries, clock: Clock, budget: float = 0.0
+    ) -> AsyncIterator[Broker]:
+        async with opened(self.redis, deliver, settings, clock, budget) as broker:
             yield broker
 
     async def lose(self, broker: Broker, room: str, settings: BrokerSettings, clock: Clock) -> None:
@@ -51,12 +55,12 @@ class TestRedisBrokerOnACluster(BrokerContract):
         await pass_time(broker, self.redis, settings, clock)
 
 
-def test_slots_are_those_of_the_server(nodes: list[Valkey]) -> None:
+def test_slots_are_those_of_the_server(nodes: list[RedisProcess]) -> None:
     for key in ("", "a", "{a}b", "a{}b", "a{b", "{{a}}", "x:1:{房间 🎉}:h", "123456789"):
         assert slot(key) == nodes[0].ask("CLUSTER", "KEYSLOT", key)
 
 
-async def test_rooms_on_all_servers_of_a_cluster_are_delivered_to_all_nodes(nodes: list[Valkey]) -> None:
+async def test_rooms_on_all_servers_of_a_cluster_are_delivered_to_all_nodes(nodes: list[RedisProcess]) -> None:
     redis, one, two = RedisSettings(url=cluster_url(nodes), prefix=fresh_prefix()), Watcher(), Watcher()
     rooms = [room_in(index) for index in range(3)]
     async with opened(redis, one) as first, opened(redis, two) as second:
@@ -72,7 +76,7 @@ async def test_rooms_on_all_servers_of_a_cluster_are_delivered_to_all_nodes(node
             await first.unsubscribe(room)
 
 
-async def test_a_room_whose_slot_moves_goes_on_in_a_new_epoch(nodes: list[Valkey]) -> None:
+async def test_a_room_whose_slot_moves_goes_on_in_a_new_epoch(nodes: list[RedisProcess]) -> None:
     redis, one, two = RedisSettings(url=cluster_url(nodes), prefix=fresh_prefix(), answer_seconds=20), Watcher(), Watcher()
     room = room_in(1)
     number = slot(f"{{{room}}}")
@@ -132,17 +136,17 @@ async def test_a_primary_is_killed_and_sentinels_name_another() -> None:
 
 
 async def test_with_wait_an_answer_means_that_a_replica_has_it() -> None:
-    ports = free_ports(2)
     with (
+        claimed_ports(2) as ports,
         tempfile.TemporaryDirectory() as directory,
-        valkey(Path(directory) / "0", *KEEPS_NOTHING, port=ports[0]) as primary,
-        valkey(Path(directory) / "1", "--replicaof", f"127.0.0.1 {ports[0]}", *KEEPS_NOTHING, port=ports[1]) as replica,
+        redis_server(Path(directory) / "0", *KEEPS_NOTHING, port=ports[0]) as primary,
+        redis_server(Path(directory) / "1", "--replicaof", f"127.0.0.1 {ports[0]}", *KEEPS_NOTHING, port=ports[1]) as replica,
     ):
         until(lambda: b"master_link_status:up" in replica.ask("INFO", "replication"))
         redis = RedisSettings(url=primary.url, wait_replicas=1, answer_seconds=2)
         async with opened(redis, Deliveries()) as broker:
             first = await broker.publish("room", comments("a", session="s", ref=1))
-            assert replica.ask("HGET", "roomcast:1:{room}:h", "offset") == b"1"
+            assert replica.ask("HGET", f"roomcast:{VERSION}:{{room}}:h", "offset") == b"1"
             replica.pause()
             with pytest.raises(Unavailable, match="wait_replicas"):
                 await broker.publish("room", comments("b", session="s", ref=2))
@@ -151,13 +155,12 @@ async def test_with_wait_an_answer_means_that_a_replica_has_it() -> None:
 
 
 async def test_a_replica_that_lagged_is_promoted_and_no_offset_is_given_twice() -> None:
-    ports = free_ports(2)
-    with tempfile.TemporaryDirectory() as name:
+    with claimed_ports(2) as ports, tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         sockets = [("--unixsocket", str(directory / each / "socket")) for each in "01"]
         with (
-            valkey(directory / "0", *KEEPS_NOTHING, *sockets[0], port=ports[0]) as primary,
-            valkey(
+            redis_server(directory / "0", *KEEPS_NOTHING, *sockets[0], port=ports[0]) as primary,
+            redis_server(
                 directory / "1", "--replicaof", f"127.0.0.1 {ports[0]}", *KEEPS_NOTHING, *sockets[1], port=ports[1]
             ) as replica,
         ):
@@ -169,7 +172,7 @@ async def test_a_replica_that_lagged_is_promoted_and_no_offset_is_given_twice() 
             ):
                 before = await old.subscribe("room")
                 await old.publish("room", comments("a", "b", session="s", ref=1))
-                until(lambda: replica.ask("HGET", "roomcast:1:{room}:h", "offset") == b"2")
+                until(lambda: replica.ask("HGET", f"roomcast:{VERSION}:{{room}}:h", "offset") == b"2")
                 # From here on the primary's writes do not reach it.
                 assert replica.ask("REPLICAOF", "NO", "ONE") == b"OK"
                 assert (await old.publish("room", comments("lost"))).offsets == [3]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,56 +18,57 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.brokers.base import Pending
+from bench.redisproc import RedisProcess, redis_server
+from engine.brokers.base import Conflict, Pending, RecordFull, Totals
 from engine.brokers.redis import RedisBroker
 from engine.settings import BrokerSettings, RedisSettings
 
+from .contract import Clock
+from .model import ModelRecord, ModelRoom
 from .redis_brokers import Watcher, fresh_prefix, opened
-from .valkey import Cut, Valkey, cut, valkey
+from .ways import Cut, cut
 
 KEYS = 4
 HISTORY = 200
+BUDGET = 3.0
+FIELDS, BYTES = 3, 20
 Batch = list[Pending]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Valkey]:
-    with tempfile.TemporaryDirectory() as directory, valkey(Path(directory), "--save", "") as server:
+def server() -> Iterator[RedisProcess]:
+    with tempfile.TemporaryDirectory() as directory, redis_server(Path(directory), "--save", "") as server:
         yield server
 
 
-@dataclass
-class Room:
-    """What a room must be."""
-
-    events: list[bytes] = field(default_factory=list)
-    keys: list[tuple[tuple[str, int], int]] = field(default_factory=list)
-
-    def publish(self, batch: Batch) -> list[int]:
-        known = dict(self.keys)
-        offsets = []
-        for pending in batch:
-            key = (pending.session, pending.ref)
-            offset = known.get(key) if pending.session else None
-            if offset is None:
-                self.events.append(pending.event)
-                offset = len(self.events)
-                if pending.session:
-                    known[key] = offset
-                    self.keys.append((key, offset))
-            offsets.append(offset)
-        self.keys = self.keys[-KEYS:]
-        return offsets
-
-
 batches = st.lists(
-    st.builds(Pending, st.binary(max_size=300), st.sampled_from(("", "s", "t")), st.integers(1, 4)), min_size=1, max_size=5
+    st.builds(
+        Pending,
+        st.binary(max_size=40) | st.builds(lambda piece, count: piece * count, st.binary(max_size=3), st.integers(1, 100)),
+        st.sampled_from(("", "s", "t")),
+        st.integers(1, 4),
+        st.integers(0, 1),
+    ),
+    min_size=1,
+    max_size=5,
 )
 nodes = st.integers(0, 1)
+likes = st.dictionaries(st.sampled_from("stu"), st.integers(0, 9))
 steps = st.one_of(
     st.tuples(st.just("publish"), nodes, batches, st.booleans()),
     st.tuples(st.just("together"), batches, batches, st.booleans()),
     st.tuples(st.just("cut"), nodes),
+    st.tuples(st.just("wait"), st.sampled_from((100, 250, 2_000, -1_000))),
+    st.tuples(st.just("report"), nodes, likes),
+    st.tuples(
+        st.just("amend"),
+        nodes,
+        st.sampled_from(("", "f", "a b", "字")),
+        st.none() | st.binary(max_size=9),
+        st.sampled_from((0, 200, 3_000)),
+        st.none() | st.integers(0, 6),
+        st.booleans(),
+    ),
     st.tuples(st.just("history"), nodes, st.integers(0, 30), st.integers(1, 6)),
 )
 
@@ -77,13 +79,17 @@ class Play:
     :ivar rooms: what the room may be: of two publishes at the same time either may have been the first.
     """
 
-    def __init__(self, brokers: list[RedisBroker], ways: list[Cut], epoch: int) -> None:
+    def __init__(self, brokers: list[RedisBroker], ways: list[Cut], epoch: int, clock: Clock) -> None:
         self.brokers = brokers
         self.ways = ways
         self.epoch = epoch
-        self.rooms = [Room()]
+        self.clock = clock
+        self.rooms = [ModelRoom(KEYS, Fraction(BUDGET))]
+        self.sources: dict[str, int] = {}
+        self.record = ModelRecord(FIELDS, BYTES)
+        self.time = clock.ms
 
-    def narrow(self, rooms: Iterable[Room]) -> None:
+    def narrow(self, rooms: Iterable[ModelRoom]) -> None:
         self.rooms = list(rooms)
         assert self.rooms, "no order of what happened explains what was seen"
 
@@ -96,7 +102,7 @@ class Play:
             self.lose_answer(node)
         receipt = await self.brokers[node].publish("room", batch)
         assert receipt.epoch == self.epoch
-        self.narrow(room for room in self.rooms if room.publish(batch) == receipt.offsets)
+        self.narrow(room for room in self.rooms if room.publish(batch, self.clock.ms) == receipt.offsets)
 
     async def together(self, one: Batch, two: Batch, lose: bool) -> None:
         if lose:
@@ -109,13 +115,36 @@ class Play:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(publish, 0, one)
             nursery.start_soon(publish, 1, two)
-        others = deepcopy(self.rooms)
+        others, now = deepcopy(self.rooms), self.clock.ms
         self.narrow(
             [
-                *(room for room in self.rooms if (room.publish(one), room.publish(two)) == (offsets[0], offsets[1])),
-                *(room for room in others if (room.publish(two), room.publish(one)) == (offsets[1], offsets[0])),
+                *(room for room in self.rooms if [room.publish(one, now), room.publish(two, now)] == [offsets[0], offsets[1]]),
+                *(room for room in others if [room.publish(two, now), room.publish(one, now)] == [offsets[1], offsets[0]]),
             ]
         )
+
+    async def report(self, node: int, likes: dict[str, int]) -> None:
+        for source, total in likes.items():
+            self.sources[source] = max(total, self.sources.get(source, 0))
+        self.record.expire(self.time)
+        await self.brokers[node].report("room", likes, node + 1)
+
+    async def amend(self, node: int, field: str, value: bytes | None, expires_ms: int, expect: int | None, lose: bool) -> None:
+        if lose:
+            # The answer to an amendment is the only one that begins so.
+            self.ways[node].swallow = b"\r\nok "
+        expected = self.record.amend(field, value, expires_ms, expect, self.time)
+        try:
+            outcome: int | str = await self.brokers[node].amend("room", field, value, expires_ms, expect)
+        except (Conflict, RecordFull) as error:
+            outcome = type(error).__name__
+        assert outcome == expected
+
+    async def wait(self, milliseconds: int) -> None:
+        self.clock.ms += milliseconds
+        # The room's, as of the next time that anybody asks for anything.
+        await self.brokers[0].history("room", 0, 1)
+        self.time = max(self.time, self.clock.ms)
 
     async def cut(self, node: int) -> None:
         # Never while it connects: a server that cannot be greeted is out of reach, and rightly said to be so.
@@ -126,7 +155,7 @@ class Play:
     async def history(self, node: int, after: int, limit: int) -> None:
         history = await self.brokers[node].history("room", after, limit)
 
-        def explains(room: Room) -> bool:
+        def explains(room: ModelRoom) -> bool:
             head = len(room.events)
             first = min(max(after, head - HISTORY), head) + 1
             # Fewer than asked for only at the end.
@@ -141,24 +170,40 @@ class Play:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(play=st.lists(steps, max_size=15))
-def test_two_nodes_and_a_list_agree(server: Valkey, play: list[tuple[object, ...]]) -> None:
+def test_two_nodes_and_a_list_agree(server: RedisProcess, play: list[tuple[object, ...]]) -> None:
     trio.run(_agree, server, play)
 
 
-async def _agree(server: Valkey, steps: list[tuple[object, ...]]) -> None:
-    limits = BrokerSettings(retry_keys=KEYS, history_events=HISTORY)
-    prefix, watchers = fresh_prefix(), [Watcher(), Watcher()]
+async def _agree(server: RedisProcess, steps: list[tuple[object, ...]]) -> None:
+    limits = BrokerSettings(retry_keys=KEYS, history_events=HISTORY, record_fields=FIELDS, record_bytes=BYTES)
+    prefix, watchers, clock = fresh_prefix(), [Watcher(), Watcher()], Clock()
     with tempfile.TemporaryDirectory() as directory:
         async with cut(Path(directory) / "0", server) as near, cut(Path(directory) / "1", server) as far:
-            urls = [RedisSettings(url=way.url, prefix=prefix, answer_seconds=20) for way in (near, far)]
-            async with opened(urls[0], watchers[0], limits) as first, opened(urls[1], watchers[1], limits) as second:
+            # One node compresses what is not tiny, the other nothing: each reads both.
+            urls = [
+                RedisSettings(url=way.url, prefix=prefix, answer_seconds=20, compress_bytes=size)
+                for way, size in ((near, 40), (far, 0))
+            ]
+            async with (
+                opened(urls[0], watchers[0], limits, clock, BUDGET) as first,
+                opened(urls[1], watchers[1], limits, clock, BUDGET) as second,
+            ):
                 epoch = (await first.subscribe("room")).epoch
                 await second.subscribe("room")
-                state = Play([first, second], [near, far], epoch)
+                state = Play([first, second], [near, far], epoch, clock)
                 with trio.fail_after(60):
                     for name, *arguments in steps:
                         await getattr(state, str(name))(*arguments)
+                await first.report("room", {}, 5)
+                await second.report("room", {}, 6)
+                clock.ms += 10_000
+                state.record.expire(max(state.time, clock.ms))
+                await second.beat(0)
+                total = Totals("room", sum(state.sources.values()), 11, state.rooms[0].withheld)
                 for watcher in watchers:
+                    seen = partial(watcher.record, "room")
+                    await watcher.until(lambda seen=seen: seen() == state.record.values)
                     count = len(state.rooms[0].events)
+                    await watcher.until(lambda watcher=watcher: watcher.totals("room")[-1] == total)
                     await watcher.until(lambda watcher=watcher, count=count: len(watcher.bodies("room")) == count)
                     state.narrow(room for room in state.rooms if room.events == watcher.bodies("room"))

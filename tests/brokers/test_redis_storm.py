@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import random
 import tempfile
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
+from bench.redisproc import RedisProcess, redis_server
 from engine.brokers.base import Pending, Unavailable
 from engine.brokers.redis import RedisBroker
 from engine.settings import RedisSettings
 
 from .contract import PATIENCE
 from .redis_brokers import Watcher, opened
-from .valkey import Cut, Valkey, cut, valkey
+from .ways import Cut, cut
 
 ROOMS = ("a", "b", "c")
 KEEPS_EVERYTHING = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
@@ -29,7 +32,7 @@ KEEPS_MOST = ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
 class Storm:
     """Two nodes, speakers at both, and what was acknowledged to them: ``(room, epoch, offset) -> body``."""
 
-    def __init__(self, seed: int, server: Valkey, ways: list[Cut]) -> None:
+    def __init__(self, seed: int, server: RedisProcess, ways: list[Cut]) -> None:
         self.random = random.Random(seed)
         self.server = server
         self.ways = ways
@@ -52,6 +55,15 @@ class Storm:
                     break
             await trio.sleep(0.002)
 
+    async def amend(self, broker: RedisBroker, room: str, name: str) -> None:
+        """One amendment after the other."""
+        number = 0
+        while not self.over:
+            number += 1
+            with suppress(Unavailable):
+                await broker.amend(room, f"{name}{number % 3}", f"{number}".encode() if number % 5 else None)
+            await trio.sleep(0.004)
+
     async def fault(self, emptied: bool) -> None:
         await trio.sleep(self.random.random() * 0.1)
         kind = self.random.choice(("kill", "pause", "cut", "cut", *(["empty"] if emptied else [])))
@@ -71,7 +83,7 @@ class Storm:
 
 @pytest.mark.parametrize(("seed", "options"), [(1, KEEPS_EVERYTHING), (2, KEEPS_MOST)])
 async def test_what_was_acknowledged_was_shown_or_the_epoch_changed(seed: int, options: tuple[str, ...]) -> None:
-    with tempfile.TemporaryDirectory() as name, valkey(Path(name), *options) as server:
+    with tempfile.TemporaryDirectory() as name, redis_server(Path(name), *options) as server:
         async with cut(Path(name) / "way0", server) as near, cut(Path(name) / "way1", server) as far:
             storm, watchers = Storm(seed, server, [near, far]), [Watcher(), Watcher()]
             redis = [RedisSettings(url=way.url, answer_seconds=0.3, connect_seconds=0.3) for way in (near, far)]
@@ -83,12 +95,19 @@ async def test_what_was_acknowledged_was_shown_or_the_epoch_changed(seed: int, o
                     for index, broker in enumerate((first, second)):
                         for room in ROOMS:
                             nursery.start_soon(storm.speak, broker, room, f"{room}{index}")
+                            nursery.start_soon(storm.amend, broker, room, f"{index}")
                     for _ in range(8):
                         await storm.fault(options is KEEPS_MOST)
                     storm.over = True
                 assert len(storm.acknowledged) > 20
                 for room in ROOMS:
                     head = await settled(first, room)
+                    await first.amend(room, "over", b"")
+                    for watcher in watchers:
+                        shown_record = partial(watcher.record, room)
+                        await watcher.until(lambda shown_record=shown_record: "over" in shown_record())
+                    assert watchers[0].record(room) == watchers[1].record(room)
+                    assert options is KEEPS_MOST or len(watchers[0].record(room)) > 1
                     last = {key: body for key, body in storm.acknowledged.items() if key[0] == room and key[1] == head[0]}
                     for watcher in watchers:
                         await watcher.until(lambda watcher=watcher, room=room, head=head: at(watcher, head[0], room) == head[1])

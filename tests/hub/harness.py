@@ -5,7 +5,7 @@ Owns the fakes of the hub's tests. Asserts nothing about the hub.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -135,6 +135,13 @@ class ScriptedBroker(Broker):
         self.watched.add(room)
         return Position(self.epoch, len(self.past))
 
+    def now_ms(self, room: str) -> int:
+        return now_ms()
+
+    async def amend(self, room: str, field: str, value: bytes | None, expires_ms: int = 0, expect: int | None = None) -> int:
+        await self._call("amend", room, field, value, expires_ms, expect)
+        return 1
+
     async def unsubscribe(self, room: str) -> None:
         await self._call("unsubscribe", room)
         self.watched.discard(room)
@@ -150,8 +157,8 @@ class ScriptedBroker(Broker):
             return History(head, Events(room, self.epoch, head.offset + 1, [], []))
         return History(head, self.piece(room, offsets[0], offsets[-1]))
 
-    async def report(self, room: str, likes: int, viewers: int) -> None:
-        await self._call("report", room, likes, viewers)
+    async def report(self, room: str, likes: Mapping[str, int], viewers: int) -> None:
+        await self._call("report", room, dict(likes), viewers)
 
     def add(self, *bodies: str) -> None:
         """Events that others have published."""
@@ -180,9 +187,9 @@ class Harness:
         assert isinstance(self.hub.broker, ScriptedBroker)
         return self.hub.broker
 
-    def edge(self, *, encoded: bool = True) -> FakeEdge:
+    def edge(self, name: str = "", *, encoded: bool = True) -> FakeEdge:
         ours, theirs = memory_link(encoded=encoded)
-        self.hub.attach(theirs)
+        self.hub.attach(theirs, name)
         edge = FakeEdge(ours)
         self._nursery.start_soon(edge.run)
         return edge
@@ -197,7 +204,8 @@ async def open_hub(
 ) -> AsyncIterator[Harness]:
     """Run a hub with the given settings, over a memory broker unless told otherwise."""
     settings = Settings(room=room or RoomSettings(), limits=limits or LimitSettings())
-    hub = Hub(settings, broker or (lambda deliver: MemoryBroker(settings.broker, deliver, now_ms)), now_ms)
+    budget = settings.limits.room_events_per_second
+    hub = Hub(settings, broker or (lambda deliver: MemoryBroker(settings.broker, deliver, now_ms, budget=budget)))
     async with trio.open_nursery() as nursery:
         await nursery.start(hub.run)
         yield Harness(hub, nursery)

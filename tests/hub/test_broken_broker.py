@@ -16,7 +16,7 @@ from engine.link.messages import Frames, Likes, Restart, SharedSnapshot
 from engine.schema import handle_of
 from engine.settings import RoomSettings
 
-from .harness import FakeEdge, Harness, ScriptedBroker, batches, comment, decode, open_hub, settle
+from .harness import START_MS, FakeEdge, Harness, ScriptedBroker, batches, comment, decode, open_hub, settle
 
 ROOM = "大厅"
 HANDLE = handle_of(ROOM)
@@ -274,6 +274,26 @@ async def test_a_hole_that_fills_while_the_history_is_asked_in_vain_is_no_gap(au
         await trio.sleep(1)
         assert ranges_join(edge, 1) == 4
         assert shown(edge) == ["2", "3", "4"]
+
+
+async def test_times_are_the_brokers_and_do_not_go_back_when_an_event_was_long_on_its_way(autojump_clock: MockClock) -> None:
+    async with opened() as (harness, broker, edge):
+        broker.add("1", "2", "3", "4")
+        opening = START_MS
+        await trio.sleep(10)
+        broker.deliver(Events(ROOM, 1, 1, broker.piece(ROOM, 1, 2).events, [opening + 9_000, opening + 9_005]))
+        # What waits for its tick comes after the snapshot, and is not before it.
+        newcomer = harness.edge()
+        await newcomer.open(ROOM)
+        await trio.sleep(400)
+        heartbeat = edge.messages()[-1][5]
+        assert heartbeat > opening + 300_000
+        broker.deliver(Events(ROOM, 1, 3, broker.piece(ROOM, 3, 4).events, [heartbeat - 50, heartbeat + 7]))
+        await trio.sleep(1)
+        events = [message for message in edge.messages() if message[6]]
+        assert [(message[5], message[7]) for message in events] == [(opening + 9_000, [0, 5]), (heartbeat, [0, 7])]
+        (snapshot,) = newcomer.of(SharedSnapshot)
+        assert decode(snapshot.frames[0])[0][5] <= opening + 9_000
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])

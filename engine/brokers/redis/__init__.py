@@ -1,13 +1,19 @@
 """The broker over Redis (7 or later) or Valkey: one server, a primary behind Sentinels, or a cluster; any number of nodes.
 
 What makes offsets
-    One server-side function call for each publish to a room (``library.lua``) does everything at once: recognises retries,
-    assigns offsets, appends one record to the room's stream, spreads the same bytes. All keys of a room carry one hash tag,
-    so a room is on one server of a cluster. Each room has a shard channel of its own, in the slot of its keys, which is
-    what lets the function itself spread: a node gets the rooms that it has, each once, and nothing else, over one
-    connection for each server; it never reads a room unless something is missing. The price is a subscription for each room
-    and node, restored in one write after a reconnect. (A fixed number of channels would either carry to every node what it
-    has no viewers for, or need a second command that may fail after the first.)
+    One server-side function call for each publish to a room (``publish.lua``) does everything at once: recognises retries,
+    withholds what is above the room's budget, assigns offsets, appends one record to the room's stream, spreads the same
+    bytes, which the node has compressed if they are many. All keys of a room carry one hash tag, so a room is on one server
+    of a cluster. Each room has a shard channel of its own, in the slot of its keys, which is what lets the function itself
+    spread: a node gets the rooms that it has, each once, and nothing else, over one connection for each server; it never
+    reads a room unless something is missing. The price is a subscription for each room and node, restored in one write after
+    a reconnect. (A fixed number of channels would either carry to every node what it has no viewers for, or need a second
+    command that may fail after the first.)
+
+What the rest is
+    Totals and leases are one call for each room and report (``totals.lua``), the room's record another for each amendment
+    (``record.lua``); both are spread on the same channel. Expired fields of a record go with the next report of any node.
+    Times are the server's: a node follows its clock by what comes back with reports and reads.
 
 What an acknowledged publish survives
     It is in the room, at the offset that was acknowledged, or the room has a new epoch, which every node is told. No offset
@@ -26,10 +32,14 @@ What an acknowledged publish survives
     replica promoted           ``redis.wait_replicas = n``          new epoch; nothing is missing if the promoted one is among
                                                                     the n that had it, as Sentinel and cluster prefer, and
                                                                     as it must be when there are no more than n
+    primary replaced though    any                                  new epoch: what it accepted until its nodes knew is
+    it lives (Sentinel)                                             missing; they ask the Sentinels every second.
+                                                                    ``wait_replicas``, or ``min-replicas-to-write`` at the
+                                                                    server, keeps it from accepting anything
     slot moved in a cluster    any                                  new epoch, nothing missing
     =========================  ===================================  ==========================================================
 
-    A new epoch begins above what has survived: history, retry keys, likes and viewers stay, so that a retry is still
+    A new epoch begins above what has survived: history, retry keys, totals and the record stay, so that a retry is still
     recognised and newcomers still see the past. Whether a restart loses nothing is asked when connecting (CONFIG GET); a
     server that hides its configuration is taken for one that may lose the last second.
 
@@ -41,7 +51,7 @@ How a lost history is noticed
 What else the server must be
     ``maxmemory-policy noeviction``: an evicted key is a lost history, or a retry not recognised. Slots moved key by key
     (before atomic slot migration) refuse rooms that are new meanwhile. The functions stay behind when a new version is
-    deployed, about 40 kB each; ``FUNCTION DELETE`` removes those of old versions.
+    deployed, about 110 kB each; ``FUNCTION DELETE`` removes those of old versions.
 """
 
 from engine.brokers.redis.broker import RedisBroker, RedisStatistics

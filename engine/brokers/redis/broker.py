@@ -1,4 +1,4 @@
-"""The broker over Redis: rooms on connections, subscriptions that mend themselves, leases that are renewed.
+"""The broker over Redis: rooms on connections, and subscriptions that mend themselves.
 
 Owns which rooms are subscribed and every promise of `engine.brokers.base` that one function call in the server does not keep by
 itself. Must not know viewers, frames or edges.
@@ -9,24 +9,26 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count
 from typing import Any, Final
 
 import trio
 from coredis.exceptions import MovedError
 
-from engine.brokers.base import Broker, Deliver, Events, History, Pending, Position, Receipt, Unavailable
-from engine.brokers.redis.functions import Functions, UnknownRecord, read_message
+from engine.brokers.base import Broker, Deliver, Events, History, Pending, Position, Receipt, Record, Report, Unavailable
+from engine.brokers.redis.functions import Change, Functions
 from engine.brokers.redis.opening import open_topology
-from engine.brokers.redis.server import Call, Server
+from engine.brokers.redis.publishing import Publishing
+from engine.brokers.redis.reports import Reports
+from engine.brokers.redis.server import Server
+from engine.brokers.redis.spread import Amendment, UnknownRecord, read_message
 from engine.brokers.redis.subscription import Subscription
 from engine.brokers.redis.topology import Topology
+from engine.brokers.redis.turns import Turns
 from engine.brokers.redis.wire import Traffic
 from engine.settings import BrokerSettings, RedisSettings
-from engine.timing import Bell, Deadlines
 
 __all__ = ["RedisBroker", "RedisStatistics"]
 
@@ -34,8 +36,6 @@ _PAGE: Final = 1_000
 """Events fetched at a time when something is missing."""
 _MENDERS: Final = 8
 """Rooms mended at the same time, so that many that fell behind together do not ask for everything at once."""
-_BURST: Final = 200
-"""Reports in one go. More would let a publish wait behind them."""
 _NOWHERE: Final = Position(0, 0)
 
 log = logging.getLogger("roomcast.broker")
@@ -66,6 +66,7 @@ class RedisBroker(Broker):
     :param deliver: see `engine.brokers.base.Deliver`.
     :param incarnation: of this node, never used before; drawn at random if not given.
     :param now_ms: what rooms take for the time, for tests; None: the server's clock, the same for all nodes.
+    :param budget: of each room, see `engine.brokers.budget.Budget`.
     """
 
     def __init__(
@@ -76,31 +77,31 @@ class RedisBroker(Broker):
         *,
         incarnation: str = "",
         now_ms: Callable[[], int] | None = None,
+        budget: float = 0.0,
     ) -> None:
-        self._redis = redis
+        self._lease_seconds, self._totals_seconds = redis.lease_seconds, redis.totals_seconds
         self._deliver = deliver
         self._incarnation = incarnation or secrets.token_hex(8)
-        self._functions = Functions(settings, redis, self._incarnation, secrets.randbelow, now_ms)
+        self._functions = Functions(settings, redis, self._incarnation, secrets.randbelow, now_ms, budget)
         self._traffic = Traffic()
         self._mended = 0
         self._topology: Topology = open_topology(redis, self._pushed, self._restore, random.random, self._traffic)
         self._subscriptions: dict[str, Subscription] = {}
         self._channels: dict[bytes, Subscription] = {}
-        self._joining: dict[str, trio.Lock] = {}
-        self._publishing: dict[str, trio.Event] = {}
-        self._sequence = 0
-        self._sources = 0
+        self._joining, self._amending = Turns(), Turns()
+        self._amendments = count(1)
+        self._names = count(1)
+        self._publishing = Publishing(self._functions, self._topology, self._known)
+        self._reports = Reports(self._functions, self._topology, self._subscriptions, self._care)
         self._menders = trio.CapacityLimiter(_MENDERS)
         self._nursery: trio.Nursery | None = None
-        self._due: Deadlines[Subscription] = Deadlines(0.05)
-        self._bell = Bell()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep connections, subscriptions and leases up until cancelled. Started at once, connected or not."""
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._topology.run)
-            self._nursery.start_soon(self._beat)
-            self._nursery.start_soon(self._repeat_reports)
+            self._nursery.start_soon(self._reports.keep_leases, self._lease_seconds)
+            self._nursery.start_soon(self._reports.keep_promises)
             task_status.started()
 
     def statistics(self) -> RedisStatistics:
@@ -115,6 +116,9 @@ class RedisBroker(Broker):
             reads=self._mended,
         )
 
+    async def reach(self) -> None:
+        await self._topology.check()
+
     # -- publish ------------------------------------------------------------------------------------------------------
 
     async def publish(self, room: str, events: Sequence[Pending]) -> Receipt:
@@ -125,41 +129,16 @@ class RedisBroker(Broker):
         return outcome
 
     async def publish_all(self, batches: Mapping[str, Sequence[Pending]]) -> dict[str, Receipt | Unavailable]:
-        """Publish to several rooms at once, in one write, and wait for all: one round trip instead of one for each."""
-        outcomes: dict[str, Receipt | Unavailable] = {}
-        calls: dict[str, Call] = {}
-        held: dict[str, trio.Event] = {}
-        try:
-            # In one order, so that two who publish to the same rooms never wait for each other.
-            for room in sorted(batches) if len(batches) > 1 else batches:
-                while (earlier := self._publishing.get(room)) is not None:
-                    await earlier.wait()
-                held[room] = self._publishing[room] = trio.Event()
-                self._sequence += 1
-                request = self._functions.publish(room, self._known(room), self._sequence, batches[room])
-                try:
-                    calls[room] = self._topology.begin(self._functions.base(room), request)
-                except Unavailable as error:
-                    outcomes[room] = error
-            for room, call in calls.items():
-                try:
-                    value = await self._topology.finish(call)
-                except Unavailable as error:
-                    outcomes[room] = error
-                else:
-                    outcomes[room] = self._published(room, Functions.receipt(value, len(batches[room])))
-        finally:
-            for room, event in held.items():
-                del self._publishing[room]
-                event.set()
+        outcomes = await self._publishing.publish_all(batches)
+        for room, outcome in outcomes.items():
+            subscription = self._subscriptions.get(room)
+            if subscription is not None and isinstance(outcome, Receipt):
+                # Should its delivery never come, the next beat finds that the room is behind.
+                subscription.learn(Position(outcome.epoch, max(outcome.offsets)))
+                if 0 in outcome.offsets:
+                    # Spread no more often than other totals are.
+                    self._reports.soon(subscription, self._totals_seconds)
         return outcomes
-
-    def _published(self, room: str, receipt: Receipt) -> Receipt:
-        subscription = self._subscriptions.get(room)
-        if subscription is not None:
-            # Should its delivery never come, the next beat finds that the room is behind.
-            subscription.learn(Position(receipt.epoch, max(receipt.offsets)))
-        return receipt
 
     def _known(self, room: str) -> Position:
         subscription = self._subscriptions.get(room)
@@ -168,43 +147,32 @@ class RedisBroker(Broker):
     # -- subscriptions ------------------------------------------------------------------------------------------------
 
     async def subscribe(self, room: str) -> Position:
-        async with self._alone(room):
+        async with self._joining.alone(room):
             return await self._subscribe(room)
-
-    @asynccontextmanager
-    async def _alone(self, room: str) -> AsyncIterator[None]:
-        """One after the other, those who come to a room or leave it."""
-        lock = self._joining.setdefault(room, trio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked():
-                self._joining.pop(room, None)
 
     async def _subscribe(self, room: str) -> Position:
         subscription = self._subscriptions.get(room)
         if subscription is None:
-            self._sources += 1
-            subscription = Subscription(room, f"{self._incarnation}.{self._sources}", self._deliver)
+            subscription = Subscription(room, f"{self._incarnation}.{next(self._names)}", self._deliver)
             # Known from now on, so that it is restored if the connection is lost meanwhile.
             self._subscriptions[room] = self._channels[self._functions.channel(room).encode()] = subscription
             try:
                 await self._topology.subscribe(self._functions.base(room), self._functions.channel(room))
-                state = await self._report(subscription)
+                head = await self._reports.report(subscription)
+                await self._read_record(subscription)
             except BaseException:
                 self._forget(subscription)
                 raise
             if not subscription.begun:
-                subscription.begin(state)
+                subscription.begin(head)
         else:
-            await self._report(subscription)
+            await self._reports.report(subscription)
             await self._mend(subscription)
-        subscription.repeat_totals()
+        subscription.repeat()
         return subscription.position()
 
     async def unsubscribe(self, room: str) -> None:
-        async with self._alone(room):
+        async with self._joining.alone(room):
             await self._unsubscribe(room)
 
     async def _unsubscribe(self, room: str) -> None:
@@ -212,25 +180,18 @@ class RedisBroker(Broker):
         if subscription is None:
             return
         self._forget(subscription)
-        key = self._functions.base(room)
-        what = subscription.likes, subscription.viewers
-        report = self._functions.report(room, subscription.known, subscription.source, *what, leave=True)
         try:
-            await self._topology.ask(key, report)
+            await self._reports.leave([subscription])
         finally:
             # Should this fail, the lease ends by itself, and what comes from the channel meanwhile is nobody's.
-            await self._topology.unsubscribe(key, self._functions.channel(room))
+            await self._topology.unsubscribe(self._functions.base(room), self._functions.channel(room))
 
     async def leave(self) -> None:
         """Leave all rooms in one go, before the node stops: its viewers are withdrawn at once instead of with their leases."""
         leaving = list(self._subscriptions.values())
-        calls = []
         for each in leaving:
             self._forget(each)
-            report = self._functions.report(each.room, each.known, each.source, each.likes, each.viewers, leave=True)
-            calls.append(self._topology.begin(self._functions.base(each.room), report))
-        for call in calls:
-            await self._topology.finish(call)
+        await self._reports.leave(leaving)
 
     def _forget(self, subscription: Subscription) -> None:
         del self._subscriptions[subscription.room]
@@ -252,14 +213,18 @@ class RedisBroker(Broker):
             return
         if isinstance(message, Events):
             subscription.take(message)
-            # Only what was spread tells of a hole: replies, on another connection, may well be ahead of it.
-            if subscription.hole:
-                self._care(subscription)
+        elif isinstance(message, Amendment):
+            subscription.record.amend(*message)
         else:
             subscription.take_totals(message)
+            return
+        # Only what was spread tells of a hole: replies, on another connection, may well be ahead of it.
+        if subscription.hole or subscription.record.behind:
+            self._care(subscription)
 
     def _care(self, subscription: Subscription) -> None:
-        if subscription.begun and subscription.behind and not subscription.mending and self._nursery is not None:
+        behind = subscription.begun and (subscription.behind or subscription.record.behind)
+        if behind and not subscription.mending and self._nursery is not None:
             subscription.mending = True
             self._nursery.start_soon(self._mend_soon, subscription)
 
@@ -275,12 +240,34 @@ class RedisBroker(Broker):
 
     async def _mend(self, subscription: Subscription) -> None:
         """Fetch what was not delivered."""
-        while subscription.behind and self._subscriptions.get(subscription.room) is subscription:
+        while subscription.behind and self._has(subscription):
             asked = subscription.asking
             self._mended += 1
             history = await self._history(subscription.room, subscription.known, asked.offset, _PAGE)
-            if not subscription.take_past(history, asked):
-                return
+            if not self._has(subscription) or not subscription.take_past(history, asked):
+                break
+        heard = None
+        # What was heard before the record was read and is not in it will not come by reading it again.
+        while subscription.record.behind and subscription.record.heard != heard and self._has(subscription):
+            heard = subscription.record.heard
+            await self._read_record(subscription)
+
+    async def _read_record(self, subscription: Subscription) -> None:
+        room, (epoch, revision) = subscription.room, subscription.record.heard
+        if not revision and epoch == subscription.known.epoch and not subscription.begun:
+            # There is none.
+            subscription.record.take(epoch, Record(room, 0, {}))
+            return
+        request = self._functions.record(room, subscription.known)
+        head, time, record = Functions.recorded(room, await self._topology.ask(self._functions.base(room), request))
+        if self._has(subscription):
+            subscription.clock.learn(time, trio.current_time())
+            subscription.learn(head)
+            subscription.record.take(head.epoch, record)
+
+    def _has(self, subscription: Subscription) -> bool:
+        """Whether the room was not left meanwhile; whoever came back to it has another subscription."""
+        return self._subscriptions.get(subscription.room) is subscription
 
     # -- history ------------------------------------------------------------------------------------------------------
 
@@ -293,96 +280,37 @@ class RedisBroker(Broker):
 
     async def _history(self, room: str, known: Position, after: int, limit: int) -> History:
         request = self._functions.history(room, known, after, limit)
-        return Functions.past(room, await self._topology.ask(self._functions.base(room), request), limit)
+        history, time = Functions.past(room, await self._topology.ask(self._functions.base(room), request), limit)
+        if (subscription := self._subscriptions.get(room)) is not None:
+            subscription.clock.learn(time, trio.current_time())
+        return history
+
+    def now_ms(self, room: str) -> int:
+        subscription = self._subscriptions.get(room)
+        return subscription.clock.read(trio.current_time()) if subscription is not None else 0
+
+    # -- record -------------------------------------------------------------------------------------------------------
+
+    async def amend(self, room: str, field: str, value: bytes | None, expires_ms: int = 0, expect: int | None = None) -> int:
+        change = Change(field, value, expires_ms, expect)
+        async with self._amending.alone(room):
+            request = self._functions.amend(room, self._known(room), next(self._amendments), change)
+            return Functions.amended(await self._topology.ask(self._functions.base(room), request), change)
 
     # -- totals -------------------------------------------------------------------------------------------------------
 
-    async def report(self, room: str, likes: int, viewers: int) -> None:
-        subscription = self._subscriptions.get(room)
-        if subscription is None:
-            return
-        subscription.likes, subscription.viewers = likes, viewers
-        if subscription.reported != (likes, viewers):
-            await self._report(subscription)
+    async def report(self, room: str, likes: Mapping[str, int], viewers: int) -> None:
+        await self._reports.take({room: (likes, viewers)})
 
-    async def report_all(self, reports: Mapping[str, tuple[int, int]]) -> None:
-        """`report` likes and viewers of many rooms in a few writes. Raises `Unavailable` in the end, if some failed."""
-        changed = []
-        for room, what in reports.items():
-            subscription = self._subscriptions.get(room)
-            if subscription is not None:
-                subscription.likes, subscription.viewers = what
-                if subscription.reported != what:
-                    changed.append(subscription)
-        await self._report_all(changed)
-
-    async def _report(self, subscription: Subscription) -> Position:
-        return await self._reported(subscription, self._begin_report(subscription))
-
-    def _begin_report(self, subscription: Subscription) -> tuple[Call, tuple[int, int]]:
-        what = subscription.likes, subscription.viewers
-        request = self._functions.report(subscription.room, subscription.known, subscription.source, *what)
-        return self._topology.begin(self._functions.base(subscription.room), request), what
-
-    async def _reported(self, subscription: Subscription, begun: tuple[Call, tuple[int, int]]) -> Position:
-        call, what = begun
-        state = Functions.state(await self._topology.finish(call))
-        subscription.reported = what
-        now = trio.current_time()
-        subscription.renewed = now
-        subscription.take_state(state)
-        if state.due_ms and self._due.add(now + state.due_ms / 1000, subscription):
-            self._bell.ring()
-        return state.head
-
-    async def _report_all(self, subscriptions: Iterable[Subscription]) -> None:
-        """Report for many rooms in bursts, and find out by the answers which are behind. Raises `Unavailable` in the end, if
-        some could not be reported; a later beat will."""
-        waiting = iter(subscriptions)
-        failure: Unavailable | None = None
-        while burst := list(islice(waiting, _BURST)):
-            begun = []
-            for each in burst:
-                # Those that were left meanwhile must not come back to life.
-                if self._subscriptions.get(each.room) is each:
-                    try:
-                        begun.append((each, self._begin_report(each)))
-                    except Unavailable as error:
-                        failure = error
-            for each, call in begun:
-                try:
-                    await self._reported(each, call)
-                except Unavailable as error:
-                    failure = error
-                else:
-                    self._care(each)
-        if failure is not None:
-            raise failure
-
-    # -- time ---------------------------------------------------------------------------------------------------------
+    async def report_all(self, reports: Mapping[str, Report]) -> None:
+        """`report` for many rooms in a few writes, for those in which something has changed."""
+        await self._reports.take(reports)
 
     async def beat(self, seconds: float) -> None:
         """Renew the leases that were not renewed for so long, and see to the rooms that turn out to be behind."""
-        old = trio.current_time() - seconds
-        await self._report_all([each for each in self._subscriptions.values() if each.begun and each.renewed <= old])
-        await self._topology.check()
+        await self._reports.beat(seconds)
 
-    async def _beat(self) -> None:
-        while True:
-            await trio.sleep(self._redis.lease_seconds / 3)
-            try:
-                await self.beat(self._redis.lease_seconds / 4)
-            except Unavailable as error:
-                log.warning("leases_not_renewed", extra={"error": str(error)})
-
-    async def _repeat_reports(self) -> None:
-        """Report again for rooms whose totals the server has not spread yet."""
-        while True:
-            await self._bell.wait_until(self._due.next())
-            try:
-                await self._report_all(self._due.expired(trio.current_time()))
-            except Unavailable as error:
-                log.warning("totals_not_spread", extra={"error": str(error)})
+    # -- connections --------------------------------------------------------------------------------------------------
 
     async def _restore(self, server: Server) -> None:
         """A connection was made: subscribe again and find out what happened meanwhile."""
@@ -393,7 +321,7 @@ class RedisBroker(Broker):
             return
         try:
             await server.subscribe([self._functions.channel(each.room) for each in rooms])
-            await self._report_all(each for each in rooms if each.begun)
+            await self._reports.report_all(each for each in rooms if each.begun)
         except MovedError:
             self._topology.look()
         except Unavailable as error:

@@ -1,6 +1,6 @@
 """The library of server-side functions as seen from a node: its name, its arguments, its answers, its records.
 
-Owns the encoding in both directions; ``library.lua`` is the other end of it. Must not know connections.
+Owns the encoding in both directions; ``library.lua`` and the files beside it are the other end. Must not know connections.
 
 The library's name carries the version of the data it keeps and a digest of its source, so that loading it is harmless however
 often it is done, and nodes with different libraries work side by side on the same rooms as long as the version is the same.
@@ -8,34 +8,29 @@ often it is done, and nodes with different libraries work side by side on the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import Final, NamedTuple
 
-import msgspec
-
-from engine.brokers.base import Events, History, Pending, Position, Receipt
+from engine.brokers.base import LIMITED, Conflict, Events, History, Pending, Position, Receipt, Record, RecordFull
+from engine.brokers.budget import Budget
+from engine.brokers.redis.spread import UnknownRecord, pack_body, read_record
 from engine.brokers.redis.wire import Part
 from engine.settings import BrokerSettings, RedisSettings
 
-__all__ = ["BEGINNING", "VERSION", "Functions", "Request", "State", "Told", "UnknownRecord", "library", "read_message"]
+__all__ = ["BEGINNING", "VERSION", "Change", "Functions", "Request", "State", "library"]
 
-VERSION: Final = 1
-"""Of keys, records and totals. A change of it is another set of keys, so rooms begin new epochs."""
+VERSION: Final = 2
+"""Of keys and what is in them. A change of it is another set of keys, so rooms begin new epochs. What is spread has versions
+of its own."""
 BEGINNING: Final = -1
 """Instead of an offset after which history is wanted: from the first event of the epoch."""
-_RECORD: Final = b"1"
-_TOTALS: Final = b"t1"
 _SALTS: Final = 1_000
-
-_decode_bodies: Final = msgspec.msgpack.Decoder(list[bytes]).decode
-_encode: Final = msgspec.msgpack.Encoder().encode
-
-
-class UnknownRecord(Exception):
-    """Something was written by a version that this one cannot read."""
+_FUNCTIONS: Final = ("publish", "history", "amend", "record", "report")
+_PARTS: Final = ("library", "publish", "history", "record", "totals")
+"""Files of the library, in the order in which they build upon each other."""
 
 
 class Request(NamedTuple):
@@ -59,30 +54,36 @@ class Request(NamedTuple):
 class State(NamedTuple):
     """Answer to a report: where the room stands, and its totals.
 
+    :ivar time: of the room's clock.
     :ivar version: of the totals; larger is newer within an epoch.
     :ivar due_ms: the caller is to report again after that time, so that others learn the totals; 0: it need not.
+    :ivar revision: of the room's record.
     """
 
     head: Position
+    time: int
     version: int
     likes: int
     viewers: int
+    withheld: int
     due_ms: int
+    revision: int
 
 
-class Told(NamedTuple):
-    """Totals as spread."""
+class Change(NamedTuple):
+    """What is to be done to a record, see `engine.brokers.base.Broker.amend`."""
 
-    epoch: int
-    version: int
-    likes: int
-    viewers: int
+    field: str
+    value: bytes | None
+    expires_ms: int
+    expect: int | None
 
 
 @cache
 def library() -> tuple[str, str]:
     """Name and source of the library."""
-    source = files(__package__).joinpath("library.lua").read_text(encoding="utf-8")
+    here = files(__package__)
+    source = "\n".join(here.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in _PARTS)
     name = f"roomcast_{VERSION}_{sha256(source.encode()).hexdigest()[:8]}"
     return name, source.replace("@LIBRARY@", name)
 
@@ -93,6 +94,7 @@ class Functions:
     :param publisher: incarnation of the node.
     :param random: an integer below its argument.
     :param now_ms: what rooms take for the time; None: the server's clock.
+    :param budget: of each room, see `engine.brokers.budget.Budget`.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Functions:
         publisher: str,
         random: Callable[[int], int],
         now_ms: Callable[[], int] | None = None,
+        budget: float = 0.0,
     ) -> None:
         self._publisher = publisher
         self._random = random
@@ -111,11 +114,15 @@ class Functions:
         history_ms = int(settings.history_seconds * 1000)
         # A room is remembered while anybody may still count on it: its history, or its subscribers' leases.
         self._memory_ms = max(history_ms, 2 * self._lease_ms)
-        self._publish_limits = (settings.retry_keys, settings.history_events, settings.history_bytes, history_ms)
+        self._budget = Budget(budget)
+        kept = (settings.history_events, settings.history_bytes, history_ms)
+        self._publish_limits = (settings.retry_keys, *kept, repr(float(budget)), self._budget.burst)
+        self._record_limits = (settings.record_fields, settings.record_bytes)
         self._history_limits = (settings.history_events, history_ms)
+        self._compress_bytes = redis.compress_bytes
         self._replicas = redis.wait_replicas
         self._totals_ms = int(redis.totals_seconds * 1000)
-        self._names = {each: f"{library()[0]}_{each}" for each in ("publish", "history", "report")}
+        self._names = {each: f"{library()[0]}_{each}" for each in _FUNCTIONS}
 
     def base(self, room: str) -> str:
         """What the keys of a room begin with. All are in one slot: the room is their hash tag."""
@@ -132,47 +139,75 @@ class Functions:
         before = (b"FCALL", self._names[name], 1, f"{self.base(room)}:h", now, self._random(_SALTS), known.epoch, known.offset)
         return Request(before, (self._memory_ms, *arguments))
 
-    def publish(self, room: str, known: Position, sequence: int, events: Sequence[Pending]) -> Request:
+    def publish(self, room: str, known: Position, sequence: int, events: Sequence[Pending], *, plain: bool = False) -> Request:
         """Answered by what `receipt` reads.
 
         :param sequence: larger than those of all earlier publishes of this node to this room; the same in a retry.
+        :param plain: do not compress.
         """
-        body = b"".join([_encode(pending.event) for pending in events])
+        body, packed = pack_body(events, 0 if plain else self._compress_bytes)
         keys = [f"{pending.ref} {pending.session}" if pending.session else "" for pending in events]
         if not any(keys):
             keys.clear()
-        head = (self._publisher, sequence, *self._publish_limits, len(events), body)
+        lanes = "".join([str(pending.lane) for pending in events]) if self._budget.per_second else ""
+        if str(LIMITED) not in lanes:
+            lanes = ""
+        head = (self._publisher, sequence, *self._publish_limits, len(events), body, int(packed), lanes)
         return self._request("publish", room, known, *head, *keys)._replace(replicas=self._replicas)
 
     def history(self, room: str, known: Position, after: int, limit: int) -> Request:
         """Answered by what `past` reads."""
         return self._request("history", room, known, after, limit, *self._history_limits)
 
-    def report(self, room: str, known: Position, source: str, likes: int, viewers: int, *, leave: bool = False) -> Request:
+    def report(
+        self, room: str, known: Position, subscription: str, viewers: int, likes: Mapping[str, int], ended: Iterable[str]
+    ) -> Request:
         """Answered by what `state` reads.
 
-        :param source: one subscription of this node.
+        :param likes: totals by source that the server does not have.
+        :param ended: sources that will not be told again.
         """
-        lease = 0 if leave else self._lease_ms
-        return self._request("report", room, known, source, likes, viewers, lease, self._totals_ms)
+        head = (subscription, viewers, self._lease_ms, self._totals_ms, len(likes))
+        return self._request("report", room, known, *head, *_chained(likes), *ended)
+
+    def leave(self, room: str, known: Position, subscription: str, likes: Mapping[str, int]) -> Request:
+        """As `report`, the last of this subscription."""
+        head = (subscription, 0, 0, self._totals_ms, len(likes))
+        return self._request("report", room, known, *head, *_chained(likes))
+
+    def amend(self, room: str, known: Position, sequence: int, change: Change) -> Request:
+        """Answered by what `amended` reads.
+
+        :param sequence: larger than those of all earlier amendments of this node to this room; the same in a retry.
+        """
+        head = (f"{self._publisher}/r", sequence, change.field, int(change.value is not None), change.value or b"")
+        expect = "" if change.expect is None else change.expect
+        return self._request("amend", room, known, *head, change.expires_ms, expect, *self._record_limits)
+
+    def record(self, room: str, known: Position) -> Request:
+        """Answered by what `recorded` reads."""
+        return self._request("record", room, known)
 
     @staticmethod
-    def receipt(value: bytes, count: int) -> Receipt:
-        """Read the answer to a publish of ``count`` events."""
+    def receipt(value: bytes, count: int) -> Receipt | None:
+        """Read the answer to a publish of ``count`` events. None: nothing was done, for the server has to take it apart; it is
+        to be sent again in plain."""
+        if value == b"PLAIN":
+            return None
         epoch, first, *others = map(int, value.split())
         if len(others) + 1 < count:
             return Receipt(epoch, list(range(first, first + count)))
         return Receipt(epoch, [first, *others])
 
     @staticmethod
-    def past(room: str, value: list[bytes], limit: int) -> History:
-        """Read the answer to a question for history."""
-        epoch, head, start = map(int, value[:3])
+    def past(room: str, value: list[bytes], limit: int) -> tuple[History, int]:
+        """Read the answer to a question for history, and the room's time."""
+        epoch, head, time, start = map(int, value[:4])
         events, times = list[bytes](), list[int]()
         first = 0
-        for record in value[3:]:
+        for record in value[4:]:
             try:
-                part = _read_record(room, record)
+                part = read_record(room, record)
             except UnknownRecord:
                 # As if it were gone, and all before it: events join.
                 events, times, first = [], [], 0
@@ -181,7 +216,24 @@ class Functions:
             first = first or part.first + skip
             events += part.events[skip:]
             times += part.times[skip:]
-        return History(Position(epoch, head), Events(room, epoch, first or head + 1, events[:limit], times[:limit]))
+        return History(Position(epoch, head), Events(room, epoch, first or head + 1, events[:limit], times[:limit])), time
+
+    @staticmethod
+    def amended(value: bytes, change: Change) -> int:
+        """Read the answer to an amendment: the revision. Raises `Conflict` and `RecordFull`."""
+        outcome, rest = value.decode().split()
+        if outcome == "full":
+            raise RecordFull(rest)
+        if outcome == "conflict":
+            raise Conflict(change.expect or 0, int(rest))
+        return int(rest)
+
+    @staticmethod
+    def recorded(room: str, value: list[bytes]) -> tuple[Position, int, Record]:
+        """Read the answer to a question for a record: where the room stands, its time, the record."""
+        epoch, head, time, revision = map(int, value[:4])
+        fields = {field.decode(): content for field, content in zip(value[4::2], value[5::2], strict=True)}
+        return Position(epoch, head), time, Record(room, revision, fields)
 
     @staticmethod
     def state(value: list[bytes]) -> State:
@@ -190,26 +242,7 @@ class Functions:
         return State(Position(epoch, offset), *others)
 
 
-def read_message(room: str, payload: bytes) -> Events | Told:
-    """Read what was spread. Raises `UnknownRecord`."""
-    if payload.startswith(_TOTALS + b" "):
-        epoch, version, likes, viewers = map(int, payload.split()[1:5])
-        return Told(epoch, version, likes, viewers)
-    return _read_record(room, payload)
-
-
-def _read_record(room: str, record: bytes) -> Events:
-    try:
-        version, *numbers, body = record.split(b" ", 5)
-        if version != _RECORD:
-            raise UnknownRecord(version[:16].decode("ascii", "replace"))
-        epoch, first, count, time = map(int, numbers)
-        events = _decode_bodies(_array(count) + body) if count else []
-    except (ValueError, msgspec.DecodeError) as error:
-        raise UnknownRecord(f"unreadable: {error}") from error
-    return Events(room, epoch, first, events, [time] * count)
-
-
-def _array(count: int) -> bytes:
-    """Header of a MessagePack array."""
-    return b"\xdd" + count.to_bytes(4, "big")
+def _chained(likes: Mapping[str, int]) -> Iterator[Part]:
+    for source, total in likes.items():
+        yield source
+        yield total

@@ -5,10 +5,15 @@ Owns the rule that deliveries join. Must not know connections: it is told what c
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from engine.brokers.base import Deliver, Events, History, Position, Totals
-from engine.brokers.redis.functions import BEGINNING, State, Told
+from engine.brokers.redis.clock import Clock
+from engine.brokers.redis.copy import Copy
+from engine.brokers.redis.functions import BEGINNING, State
+from engine.brokers.redis.share import Share
+from engine.brokers.redis.spread import Told
 
 __all__ = ["Subscription"]
 
@@ -19,12 +24,12 @@ _EARLY_EVENTS: Final = 10_000
 class Subscription:
     """See the module's docstring.
 
-    :ivar source: under which this subscription's likes and viewers are counted.
+    :ivar name: under which this subscription's viewers are counted.
+    :ivar clock: the room's.
     :ivar known: the room's head as far as this node knows, delivered or not.
-    :ivar likes: as last reported by the node.
-    :ivar viewers: as last reported by the node.
-    :ivar reported: what of these the server has.
-    :ivar renewed: when the lease was last renewed, on the clock of the owner.
+    :ivar record: the room's, as it was delivered.
+    :ivar share: this node's share in the totals.
+    :ivar renewed: when the lease was last renewed, on the clock of the owner; ``due`` when a report is to be made.
     :ivar mending: whether somebody fetches what is missing.
     """
 
@@ -36,28 +41,31 @@ class Subscription:
         "_since",
         "_totals",
         "_version",
+        "clock",
+        "due",
         "known",
-        "likes",
         "mending",
+        "name",
+        "record",
         "renewed",
-        "reported",
         "room",
-        "source",
-        "viewers",
+        "share",
     )
 
-    def __init__(self, room: str, source: str, deliver: Deliver) -> None:
+    def __init__(self, room: str, name: str, deliver: Deliver) -> None:
         self.room = room
-        self.source = source
+        self.name = name
         self._deliver = deliver
         self._head: Position | None = None
         self._since = 0
         self._early: dict[Position, Events] = {}
         self._early_events = 0
         self.known = Position(0, 0)
-        self.likes = self.viewers = 0
-        self.reported: tuple[int, int] | None = None
+        self.share = Share()
+        self.clock = Clock()
+        self.record = Copy(deliver)
         self.renewed = 0.0
+        self.due = math.inf
         self.mending = False
         self._version = (0, -1)
         self._totals: Totals | None = None
@@ -99,6 +107,7 @@ class Subscription:
 
     def take(self, events: Events) -> None:
         """Events were spread. They are delivered now, or held until what lies before them was fetched (`behind`)."""
+        self.record.hear(events.epoch, 0)
         self.learn(Position(events.epoch, events.last))
         if self._head is not None and self._joins(events):
             self._pass_on(events)
@@ -186,19 +195,21 @@ class Subscription:
     def take_state(self, state: State) -> None:
         """The answer to a report of this node."""
         self.learn(state.head)
-        self.take_totals(Told(state.head.epoch, state.version, state.likes, state.viewers))
+        self.record.hear(state.head.epoch, state.revision)
+        self.take_totals(Told(state.head.epoch, state.version, state.likes, state.viewers, state.withheld))
 
     def take_totals(self, told: Told) -> None:
         """Totals as spread: delivered if they are newer than the last and different."""
         if (told.epoch, told.version) > self._version:
             self._version = (told.epoch, told.version)
-            totals = Totals(self.room, told.likes, told.viewers)
+            totals = Totals(self.room, told.likes, told.viewers, told.withheld)
             if totals != self._totals:
                 self._totals = totals
                 if self._head is not None:
                     self._deliver(totals)
 
-    def repeat_totals(self) -> None:
-        """Deliver the newest totals again."""
+    def repeat(self) -> None:
+        """Deliver the newest totals and the record again."""
         if self._totals is not None:
             self._deliver(self._totals)
+        self.record.repeat()

@@ -1,0 +1,108 @@
+"""From the hub to the broker: events of all rooms, and the rooms' totals.
+
+Owns the one task that publishes, what waits for it, and when nothing does any more. Must not know edges, nor what the broker
+delivers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from engine.brokers.base import Broker, Pending, Receipt, Unavailable
+from engine.errors import Code, Refused
+from engine.hub.intake import Answer, Intake
+from engine.hub.room import HubRoom, Phase
+from engine.timing import Bell
+
+__all__ = ["Publisher"]
+
+_RETRY_MS: Final = 1_000
+"""How long senders are asked to wait when the room is at its rate, the broker out of reach, or the node stops."""
+_OVER_BUDGET: Final = "the room is at its rate (limits.room_events_per_second)"
+
+
+class Publisher:
+    """See the module's docstring.
+
+    :param limit: events that may wait.
+    :param turn_over: called after each step, to hand over the answers.
+    :ivar published: events that have an offset; ``withheld`` those that did not fit their room's budget.
+    """
+
+    def __init__(self, broker: Broker, limit: int, turn_over: Callable[[], None]) -> None:
+        self._broker = broker
+        self._turn_over = turn_over
+        self._intake = Intake(limit)
+        self._dirty: set[HubRoom] = set()
+        self._bell = Bell()
+        self._idle = trio.Event()
+        self._stopping = False
+        self.published = self.withheld = 0
+
+    @property
+    def waiting(self) -> int:
+        """Events accepted and not answered."""
+        return self._intake.waiting
+
+    def accept(self, room: str, pending: Pending, answer: Answer) -> None:
+        """Publish an event with the next ones. Raises `Refused`."""
+        if self._stopping:
+            raise Refused(Code.UNAVAILABLE, "the node is stopping", _RETRY_MS)
+        self._intake.add(room, pending, answer)
+        self._bell.ring()
+
+    def report(self, room: HubRoom) -> None:
+        """The room's totals have changed here."""
+        self._dirty.add(room)
+        self._bell.ring()
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        while True:
+            await self._bell.wait()
+            if queues := self._intake.take():
+                batches = {name: [pending for pending, _ in queue] for name, queue in queues.items()}
+                outcomes = await self._broker.publish_all(batches)
+                for name, queue in queues.items():
+                    self._answer(queue, outcomes[name])
+            await self._report()
+            self._turn_over()
+            if self._stopping and not self._intake.waiting:
+                self._idle.set()
+
+    async def drain(self) -> None:
+        """Accept nothing more and wait until nothing waits."""
+        self._stopping = True
+        self._bell.ring()
+        await self._idle.wait()
+
+    async def _report(self) -> None:
+        dirty, self._dirty = self._dirty, set()
+        rooms = [room for room in dirty if room.ports and room.phase is not Phase.OPENING]
+        ended = [{source: room.likes[source] for source in room.ended} for room in rooms]
+        try:
+            await self._broker.report_all({room.name: (room.likes, room.viewers) for room in rooms})
+        except Unavailable:
+            # What is not reported now is part of the next report: these are totals.
+            return
+        for room, sources in zip(rooms, ended, strict=True):
+            room.forget(sources)
+
+    def _answer(self, queue: list[tuple[Pending, Answer]], outcome: Receipt | Unavailable) -> None:
+        """Tell the senders of one room what became of their events."""
+        if isinstance(outcome, Unavailable):
+            for _, answer in queue:
+                answer(Code.UNAVAILABLE, 0, str(outcome), _RETRY_MS)
+        else:
+            withheld = outcome.offsets.count(0)
+            self.published += len(queue) - withheld
+            self.withheld += withheld
+            for (_, answer), offset in zip(queue, outcome.offsets, strict=True):
+                if offset:
+                    answer(Code.OK, offset, "", 0)
+                else:
+                    answer(Code.RATE_LIMITED, 0, _OVER_BUDGET, _RETRY_MS)
+        self._intake.done(len(queue))
