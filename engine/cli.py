@@ -95,23 +95,25 @@ async def _hurry(signals: Any, node: Any) -> None:
 @app.command()
 def restart(
     config: ConfigOption = None,
+    port: Annotated[int | None, typer.Option(help="TCP port of the node (edge.port).", show_default=False)] = None,
     pid: Annotated[
         int | None, typer.Option("--pid", metavar="PID", help="Process id of the supervisor.", show_default=False)
     ] = None,
 ) -> None:
-    """Replace the edge processes of a node with workers, one after the other, and refuse nobody meanwhile.
+    """Replace the processes of a node with workers, one after the other, and refuse nobody meanwhile.
 
-    Viewers are told to come back, and continue where they were. The hub stays: it holds the memory broker's history. The
-    node keeps the settings that it was started with. It is found by the port in the config file, or by its process id.
+    With redis.url the hub goes first, and viewers do not notice; without, it stays: it holds the memory broker's history.
+    Then the edges: their viewers are told to come back, and continue where they were. The node keeps the settings that it was
+    started with. It is found by its port, given here or in the config file, or by its process id.
     """
     from engine.config import load
     from engine.workers.rundir import ask_to_restart, directory_of, find_supervisor
 
     if pid is None:
-        settings = load(config)
+        settings = load(config, overrides={"edge": {"port": port}})
         pid = find_supervisor(directory_of(settings.node.run_directory), settings.edge.port)
     ask_to_restart(pid)
-    print(f"process {pid} replaces its edge processes; the hub stays, it holds the history")
+    print(f"process {pid} replaces its edge processes, and with redis.url its hub before; the log says how it goes")
 
 
 @app.command()

@@ -17,7 +17,21 @@ from msgspec import Struct
 
 from engine.settings import Settings
 
-__all__ = ["Channel", "Drain", "Ended", "Halt", "Halted", "Leave", "Order", "Quit", "Ready", "Report", "Start"]
+__all__ = [
+    "Admit",
+    "Beat",
+    "Channel",
+    "Drain",
+    "Ended",
+    "Halt",
+    "Halted",
+    "Leave",
+    "Order",
+    "Quit",
+    "Ready",
+    "Report",
+    "Start",
+]
 
 _RECEIVE: Final = 65_536
 _LINE_BYTES: Final = 1 << 20
@@ -34,12 +48,18 @@ class Start(Struct, tag="start", frozen=True):
     :ivar hub: path of the hub's socket.
     :ivar listeners: inherited descriptors of sockets that listen: an edge's for viewers, the hub's for edges.
     :ivar cpu: the core to stay on; -1: any.
+    :ivar waits: whether a hub accepts no edges until `Admit`, because another one still does.
     """
 
     settings: Settings
     hub: str
     listeners: list[int]
     cpu: int = -1
+    waits: bool = False
+
+
+class Admit(Struct, tag="admit", frozen=True):
+    """To a hub that waits: accept edges from now on."""
 
 
 class Halt(Struct, tag="halt", frozen=True):
@@ -48,7 +68,8 @@ class Halt(Struct, tag="halt", frozen=True):
 
 
 class Leave(Struct, tag="leave", frozen=True):
-    """To an edge: it is replaced. Accept nobody, tell the viewers to leave, and end. The node goes on."""
+    """It is replaced, and the node goes on. To an edge: accept nobody, tell the viewers to leave, and end. To a hub: accept no
+    edges, publish and answer what was accepted, and close the links, which is answered by `Halted`; then end."""
 
 
 class Drain(Struct, tag="drain", frozen=True):
@@ -60,7 +81,7 @@ class Quit(Struct, tag="quit", frozen=True):
     """End now, whatever is left."""
 
 
-Order = Start | Halt | Leave | Drain | Quit
+Order = Start | Admit | Halt | Leave | Drain | Quit
 
 # -- to the supervisor ------------------------------------------------------------------------------------------------
 
@@ -69,13 +90,19 @@ class Ready(Struct, tag="ready", frozen=True):
     """The process does its work.
 
     :ivar viewers_max: how many an edge serves at once.
+    :ivar link: version of the link that it speaks.
     """
 
     viewers_max: int = 0
+    link: int = 0
+
+
+class Beat(Struct, tag="beat", frozen=True):
+    """The process's loop turns. Sent several times within ``node.hang_seconds``."""
 
 
 class Halted(Struct, tag="halted", frozen=True):
-    """The edge accepts nobody any more."""
+    """An edge accepts nobody any more; a hub spreads nothing any more, either."""
 
 
 class Ended(Struct, tag="ended", frozen=True):
@@ -84,7 +111,7 @@ class Ended(Struct, tag="ended", frozen=True):
     statistics: dict[str, Any]
 
 
-Report = Ready | Halted | Ended
+Report = Ready | Beat | Halted | Ended
 
 
 class Channel:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import trio
 
-from engine.workers.channel import Channel, Ended, Halted, Order, Ready, Report, Start
+from engine.workers.channel import Admit, Channel, Ended, Halted, Order, Ready, Report, Start
 
 __all__ = ["Child", "environment", "interpreter", "spawn"]
 
@@ -41,6 +41,9 @@ class Child:
     :ivar halted: set when it accepts nobody any more.
     :ivar ended: set when it is gone.
     :ivar statistics: its last words; None as long as it has said none.
+    :ivar link: version of the link that it speaks.
+    :ivar watched: whether it is expected to be heard of: it was ready, and was not told to go.
+    :ivar silent: how often `engine.workers.watchdog` has looked since it was heard of.
     """
 
     def __init__(self, role: str, process: trio.Process, channel: Channel) -> None:
@@ -48,7 +51,9 @@ class Child:
         self._process = process
         self._channel = channel
         self.ready, self.halted, self.ended = trio.Event(), trio.Event(), trio.Event()
-        self.viewers_max = 0
+        self.viewers_max = self.link = 0
+        self.watched = False
+        self.silent = 0
         self.statistics: dict[str, Any] | None = None
 
     @property
@@ -63,15 +68,20 @@ class Child:
 
     async def send(self, order: Order) -> None:
         """Tell it something."""
+        if not isinstance(order, Start | Admit):
+            # It has a deadline of another kind from now on.
+            self.watched = False
         await self._channel.send(order)
 
     async def follow(self) -> None:
         """Take in what it says, until it is gone."""
         try:
             while (report := await self._channel.receive()) is not None:
+                self.silent = 0
                 match report:
                     case Ready():
-                        self.viewers_max = report.viewers_max
+                        self.viewers_max, self.link = report.viewers_max, report.link
+                        self.watched = True
                         self.ready.set()
                     case Halted():
                         self.halted.set()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import secrets
 import socket
 import time
@@ -17,6 +18,7 @@ from typing import Final
 import trio
 
 from engine.edge import Edge
+from engine.link.messages import VERSION
 from engine.link.unix import LinkRefused, connect_hub, greet_hub, link_limit
 from engine.workers.channel import Channel, Ended, Halt, Halted, Leave, Quit, Ready, Start
 from engine.workers.pause import Pause
@@ -27,6 +29,9 @@ __all__ = ["serve_edge"]
 _FIRST_SECONDS: Final = 0.02
 _MOST_SECONDS: Final = 1.0
 """Between attempts to reach the hub: nobody but a few edges asks it."""
+_FINE_SECONDS: Final = 1.0
+"""A link that lasted so long was fine: the next attempt comes at once. All edges are back together then, so that a hub that
+takes over does not count the viewers of some and not yet those of others."""
 _LAST_SECONDS: Final = 1.0
 """For the supervisor to take the statistics."""
 
@@ -73,7 +78,7 @@ async def serve_edge(start: Start, channel: Channel) -> None:
         nursery.start_soon(_keep_linked, edge, start, linked, halting)
         await linked.wait()
         await nursery.start(edge.run)
-        await channel.send(Ready(edge.admission.viewers_max))
+        await channel.send(Ready(edge.admission.viewers_max, VERSION))
     with trio.move_on_after(_LAST_SECONDS):
         await channel.send(Ended(dataclasses.asdict(edge.statistics())))
 
@@ -84,8 +89,10 @@ async def _keep_linked(edge: Edge, start: Start, linked: trio.Event, halting: tr
     limit = link_limit(start.settings.room.log_bytes)
     pause = Pause(_FIRST_SECONDS, _MOST_SECONDS)
     while not halting.is_set():
+        since = math.inf
         try:
             async with greet_hub(connect_hub(start.hub), incarnation, limit=limit) as link:
+                since = trio.current_time()
                 if linked.is_set():
                     log.warning("hub_reached", extra={"attempts": pause.count, "hub": link.peer})
                 linked.set()
@@ -97,8 +104,9 @@ async def _keep_linked(edge: Edge, start: Start, linked: trio.Event, halting: tr
         except OSError as error:
             # Nobody listens, or nobody has taken those who wait there.
             log.debug("hub_away", extra={"error": str(error)})
-        with trio.move_on_after(pause.seconds()):
-            await halting.wait()
+        if trio.current_time() - since < _FINE_SECONDS:
+            with trio.move_on_after(pause.seconds()):
+                await halting.wait()
     edge.rooms.stopped.set()
 
 

@@ -1,6 +1,10 @@
 """The hub process: one hub, and the socket where edges come.
 
 Owns the order in which it begins and ends. Must not know edges beyond their links.
+
+A hub that is replaced hears no more of what viewers say from the moment it is told: it has not accepted that, so it does not
+answer, and the edges say it again to the successor. What it has accepted it publishes and answers; then it closes the links,
+instead of telling the edges that this was the last.
 """
 
 from __future__ import annotations
@@ -9,13 +13,17 @@ import dataclasses
 import logging
 import secrets
 import socket
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import trio
 
+from engine.brokers.base import Broker, Unavailable
 from engine.hub.hubs import make_hub
+from engine.link.base import End
+from engine.link.messages import VERSION, Down, Say, Stop, Up
 from engine.link.unix import LinkRefused, greet_edge, link_limit
-from engine.workers.channel import Channel, Drain, Ended, Quit, Ready, Start
+from engine.workers.channel import Admit, Channel, Drain, Ended, Halted, Leave, Quit, Ready, Start
 from engine.workers.process import run
 
 __all__ = ["serve_hub"]
@@ -23,44 +31,128 @@ __all__ = ["serve_hub"]
 log = logging.getLogger("roomcast.hub")
 
 
+class _Way(End[Down, Up]):
+    """The way to one edge.
+
+    :param leaving: set when the hub is replaced.
+    """
+
+    def __init__(self, link: End[Down, Up], leaving: trio.Event) -> None:
+        self._link = link
+        self._leaving = leaving
+
+    def send(self, messages: Sequence[Down]) -> None:
+        if not self._leaving.is_set():
+            self._link.send(messages)
+            return
+        self._link.send([message for message in messages if not isinstance(message, Stop)])
+        if any(isinstance(message, Stop) for message in messages):
+            self._link.close()
+
+    async def receive(self) -> Sequence[Up]:
+        while messages := await self._link.receive():
+            if not self._leaving.is_set():
+                return messages
+            if heard := [message for message in messages if not isinstance(message, Say)]:
+                return heard
+        return messages
+
+    @property
+    def backlog(self) -> int:
+        return self._link.backlog
+
+    @property
+    def sent_bytes(self) -> int:
+        return self._link.sent_bytes
+
+    def close(self) -> None:
+        self._link.close()
+
+
 async def serve_hub(start: Start, channel: Channel) -> None:
     """Be the hub until the supervisor says so or is gone."""
     hub = make_hub(start.settings)
     incarnation = secrets.token_hex(8)
     limit = link_limit(start.settings.room.log_bytes)
+    accepting, leaving, closed, unlinked = trio.CancelScope(), trio.Event(), trio.Event(), trio.Event()
 
     async def serve(sock: socket.socket) -> None:
         try:
             async with greet_edge(sock, incarnation, limit=limit) as link:
-                await hub.serve(link, link.peer)
+                # Whoever was in the middle of greeting finds the successor.
+                if not leaving.is_set():
+                    await hub.serve(_Way(link, leaving), link.peer)
         except LinkRefused as error:
             log.warning("edge_refused", extra={"error": str(error)})
 
-    async def accept(listener: socket.socket) -> None:
-        while True:
-            await trio.lowlevel.wait_readable(listener)
-            try:
-                sock, _ = listener.accept()
-            except BlockingIOError:
-                continue
-            nursery.start_soon(serve, sock)
+    async def admit() -> None:
+        """Serve edges until nobody is accepted any more and all links have ended."""
+        async with trio.open_nursery() as links:
+            with accepting:
+                async with trio.open_nursery() as nursery:
+                    for listener in listeners:
+                        nursery.start_soon(_accept, listener, lambda sock: links.start_soon(serve, sock))
+            for listener in listeners:
+                listener.close()
+            closed.set()
+        unlinked.set()
 
-    async with AsyncExitStack() as stack:
-        listeners = [stack.enter_context(socket.socket(fileno=descriptor)) for descriptor in start.listeners]
-        nursery = await stack.enter_async_context(trio.open_nursery())
-        await nursery.start(hub.run)
-        for listener in listeners:
-            listener.setblocking(False)
-            nursery.start_soon(accept, listener)
-        await channel.send(Ready())
-        while (order := await channel.receive()) is not None:
-            match order:
-                case Drain():
-                    nursery.start_soon(hub.drain)
-                case Quit():
-                    await channel.send(Ended(dataclasses.asdict(hub.statistics())))
-                    break
+    async def leave() -> None:
+        leaving.set()
+        accepting.cancel()
+        await closed.wait()
+        await hub.drain()
+        # Not earlier: an edge that came to the successor while this one still spread events would open a room there at an older
+        # position than the others have.
+        await channel.send(Halted())
+        await unlinked.wait()
+        await end()
+
+    async def end() -> None:
+        await channel.send(Ended(dataclasses.asdict(hub.statistics())))
         nursery.cancel_scope.cancel()
+
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.socket(fileno=descriptor)) for descriptor in start.listeners]
+        async with trio.open_nursery() as nursery:
+            await nursery.start(hub.run)
+            if start.waits:
+                await _reach(hub.broker)
+            else:
+                nursery.start_soon(admit)
+            await channel.send(Ready(link=VERSION))
+            while (order := await channel.receive()) is not None:
+                match order:
+                    case Admit():
+                        nursery.start_soon(admit)
+                    case Leave():
+                        nursery.start_soon(leave)
+                    case Drain():
+                        nursery.start_soon(hub.drain)
+                    case Quit():
+                        await end()
+            nursery.cancel_scope.cancel()
+
+
+async def _accept(listener: socket.socket, accepted: Callable[[socket.socket], None]) -> None:
+    listener.setblocking(False)
+    while True:
+        await trio.lowlevel.wait_readable(listener)
+        try:
+            sock, _ = listener.accept()
+        except BlockingIOError:
+            # Another hub may have been faster: the socket is everybody's.
+            continue
+        accepted(sock)
+
+
+async def _reach(broker: Broker) -> None:
+    """Wait until the broker has answered, as long as it is worth waiting."""
+    try:
+        await broker.reach()
+    except Unavailable as error:
+        # The one that serves now can do no better.
+        log.warning("broker_unavailable", extra={"error": str(error)})
 
 
 if __name__ == "__main__":

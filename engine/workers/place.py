@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import msgspec
 import trio
 
-from engine.workers.channel import Leave, Quit, Start
+from engine.workers.channel import Quit, Start
 from engine.workers.child import Child, spawn
 from engine.workers.pause import Pause
 
@@ -33,6 +34,10 @@ _STABLE_SECONDS: Final = 10.0
 """A process that lived so long was fine: the pauses begin anew."""
 _QUIT_SECONDS: Final = 15.0
 """For a process to drop everything: tens of thousands of sockets on a machine where others do the same."""
+
+HandOver = Callable[[Child | None, Child], Awaitable[bool]]
+"""Called with the process that is to go, if there is one, and its successor, which is ready. Tells the former to leave; returns
+False if it must stay, because the latter does not do."""
 
 log = logging.getLogger("roomcast.workers")
 
@@ -66,6 +71,7 @@ class Place:
         self._give_up = give_up
         self._lock = trio.Lock()
         self._stopping = False
+        self._replaced = trio.Event()
         self.child: Child | None = None
         self.filled = trio.Event()
 
@@ -91,7 +97,7 @@ class Place:
             else:
                 failures = 0
                 self.filled.set()
-                await child.ended.wait()
+                await _first(child.ended, self._replaced)
                 if self._stopping or self.child is not child:
                     continue
                 self.child = None
@@ -105,21 +111,14 @@ class Place:
             if not self._stopping:
                 await pause.wait()
 
-    async def _begin(self) -> Child | None:
+    async def _begin(self, *, waits: bool = False) -> Child | None:
         """Start a process and wait until it is ready; None if it does not get there."""
-        child = await spawn(self.role, self._start, dict(os.environ))
+        child = await spawn(self.role, msgspec.structs.replace(self._start, waits=waits), dict(os.environ))
         self._living.add(child)
         self._nursery.start_soon(self._follow, child)
         log.info("process_started", extra={"child": self.role, "child_pid": child.pid})
         with trio.move_on_after(_START_SECONDS):
-            async with trio.open_nursery() as nursery:
-
-                async def until(event: trio.Event) -> None:
-                    await event.wait()
-                    nursery.cancel_scope.cancel()
-
-                nursery.start_soon(until, child.ready)
-                nursery.start_soon(until, child.ended)
+            await _first(child.ready, child.ended)
         if child.ready.is_set() and not child.ended.is_set():
             return child
         if not child.ended.is_set() and not self._stopping:
@@ -137,22 +136,38 @@ class Place:
         else:
             log.error("process_died", extra=facts)
 
-    async def replace(self, seconds: float) -> bool:
+    async def replace(self, hand_over: HandOver, seconds: float) -> bool:
         """Put a successor here, then let the present one leave; return whether there is a successor.
 
         :param seconds: for the present one to say goodbye.
         """
         async with self._lock:
-            old, successor = self.child, await self._begin()
+            old, successor = self.child, await self._begin(waits=True)
             if successor is None:
                 return False
+            if not await hand_over(old, successor):
+                await end(successor)
+                return False
             self.child = successor
-        if old is not None and not old.ended.is_set():
-            await old.send(Leave())
+            self._replaced.set()
+            self._replaced = trio.Event()
+        if old is not None:
             with trio.move_on_after(seconds):
                 await old.ended.wait()
             await end(old)
         return True
+
+
+async def _first(*events: trio.Event) -> None:
+    """Wait until one of them is set."""
+    async with trio.open_nursery() as nursery:
+
+        async def until(event: trio.Event) -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        for event in events:
+            nursery.start_soon(until, event)
 
 
 async def end(child: Child) -> None:

@@ -10,14 +10,19 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import trio
 
 from engine.workers import lines
-from engine.workers.channel import Channel, Order, Start
+from engine.workers.channel import Beat, Channel, Order, Start
 
 __all__ = ["run"]
+
+_BEATS: Final = 4
+"""Beats within the time after which silence means that the process hangs."""
+_BEAT_SECONDS: Final = (0.05, 5.0)
+"""Shortest and longest time between two."""
 
 Main = Callable[[Start, Channel], Awaitable[None]]
 
@@ -39,6 +44,18 @@ async def _run(role: str, main: Main, sock: socket.socket) -> None:
             lines.configure(start.settings.log, role)
             if start.cpu >= 0:
                 os.sched_setaffinity(0, {start.cpu})
-            await main(start, channel)
+            async with trio.open_nursery() as nursery:
+                if hang_seconds := start.settings.node.hang_seconds:
+                    shortest, longest = _BEAT_SECONDS
+                    nursery.start_soon(_beat, channel, max(shortest, min(hang_seconds / _BEATS, longest)))
+                await main(start, channel)
+                nursery.cancel_scope.cancel()
     finally:
         channel.close()
+
+
+async def _beat(channel: Channel, seconds: float) -> None:
+    """Say that the loop turns, for as long as it does."""
+    while True:
+        await channel.send(Beat())
+        await trio.sleep(seconds)

@@ -1,7 +1,8 @@
 """The directory where a node's processes find each other, and where its operator finds them.
 
 Owns the names in it: ``PORT.pid``, locked as long as the node runs, holds the supervisor's process id; ``PID/hub.sock`` is the
-hub's socket. Only this user may enter. What a killed supervisor left behind is removed by the next one.
+hub's socket. So any number of nodes, each with a port of its own, share a directory. Only this user may enter. What a killed
+supervisor left behind is removed by the next one.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def find_supervisor(path: Path, port: int) -> int:
 
 
 def ask_to_restart(pid: int) -> None:
-    """Ask a supervisor to replace its edges. Raises `RoomcastError` if the process is none."""
+    """Ask a supervisor to replace its processes. Raises `RoomcastError` if the process is none."""
     try:
         # To any other process the signal might be its end.
         known = b"engine.workers.supervisor" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")

@@ -3,6 +3,10 @@
 Owns what outlives its children: the sockets where viewers and edges come, so that nobody who waits there is ever turned away,
 the run directory, and the order in which processes start, are replaced and stop. Must not know what they do.
 
+Order of replacing: the hub, where a broker outlives it, then the edges, one after the other. The hub's part is the one that no
+viewer notices: a new program that does not run, or that the edges would not understand, is found out before anybody was asked
+to move.
+
 Order of stopping: the edges accept nobody, the hub publishes and hands over what was accepted, the edges fan it out and tell
 their viewers to leave, the hub ends. ``node.shutdown_seconds`` bounds the whole; a second signal cuts it short.
 """
@@ -24,12 +28,13 @@ from engine.edge.listener import open_listeners
 from engine.errors import RoomcastError
 from engine.greeting import STOPPING, greeting, say, url_of
 from engine.workers import lines
-from engine.workers.channel import Drain, Halt, Start
+from engine.workers.channel import Admit, Drain, Halt, Leave, Start
 from engine.workers.child import Child
 from engine.workers.launch import Order, read_order
 from engine.workers.place import Place, end
 from engine.workers.rundir import RunDirectory, directory_of
 from engine.workers.totals import summed
+from engine.workers.watchdog import watch
 
 __all__ = ["Supervisor", "main"]
 
@@ -79,7 +84,8 @@ class Supervisor:
                 edges = [place("edge", sockets) for sockets in listeners]
                 for each in (hub, *edges):
                     nursery.start_soon(each.keep)
-                nursery.start_soon(self._obey, signals, edges)
+                nursery.start_soon(watch, self._living, self._settings.node.hang_seconds)
+                nursery.start_soon(self._obey, signals, hub, edges)
                 nursery.start_soon(self._announce, host, port, hub, edges)
                 await self._stopping.wait()
                 await self._drain(hub, edges)
@@ -128,7 +134,7 @@ class Supervisor:
         else:
             print(greeting(self._settings, url, viewers_max, self._workers), flush=True)
 
-    async def _obey(self, signals: Any, edges: list[Place]) -> None:
+    async def _obey(self, signals: Any, hub: Place, edges: list[Place]) -> None:
         restarting = trio.CancelScope()
         restarting.cancel()
         async with trio.open_nursery() as nursery:
@@ -138,7 +144,7 @@ class Supervisor:
                         log.warning("restart_under_way")
                         continue
                     restarting = trio.CancelScope()
-                    nursery.start_soon(self._restart, edges, restarting)
+                    nursery.start_soon(self._restart, hub, edges, restarting)
                 elif self._stopping.is_set():
                     self._hurry.cancel()
                 else:
@@ -146,23 +152,45 @@ class Supervisor:
                         print(STOPPING, flush=True)
                     self._stopping.set()
 
-    async def _restart(self, edges: list[Place], under_way: trio.CancelScope) -> None:
-        """Replace the edges one after the other. The hub stays: it holds the history."""
-        log.info("restarting", extra={"edges": len(edges), "hub": "stays, it holds the memory broker's history"})
+    async def _restart(self, hub: Place, edges: list[Place], under_way: trio.CancelScope) -> None:
+        """See the module's docstring."""
+        outlived = bool(self._settings.redis.url)
+        fate = "is replaced first" if outlived else "stays, it holds the memory broker's history"
+        log.info("restarting", extra={"edges": len(edges), "hub": fate})
+        places = [hub, *edges] if outlived else edges
         try:
-            for each in edges:
+            for each in places:
                 if self._stopping.is_set():
                     return
-                if not await each.replace(self._settings.node.shutdown_seconds):
-                    log.error("restart_failed", extra={"hint": "the new process did not start; the old one serves on"})
+                hand_over = self._hand_over_hub if each is hub else _hand_over_edge
+                if not await each.replace(hand_over, self._settings.node.shutdown_seconds):
+                    log.error("restart_failed", extra={"hint": "the new process does not do; the old one serves on"})
                     if self._as_json:
-                        say("restart_failed", processes=_processes(edges))
+                        say("restart_failed", processes=_processes(places))
                     return
             log.info("restarted")
             if self._as_json:
-                say("restarted", processes=_processes(edges))
+                say("restarted", processes=_processes(places))
         finally:
             under_way.cancel()
+
+    async def _hand_over_hub(self, old: Child | None, successor: Child) -> bool:
+        """Both accept edges from the same socket, so the successor begins when the old one has said its last. The edges wait
+        there since it closed their links."""
+        versions = {child.link for child in self._living if child.role == "edge" and child.ready.is_set()}
+        if versions - {successor.link}:
+            hint = "the edges that serve now would not understand the new hub: stop the node and start it again"
+            log.error("link_version_changed", extra={"hub": successor.link, "edges": sorted(versions), "hint": hint})
+            return False
+        if old is not None:
+            await old.send(Leave())
+            with trio.move_on_after(self._settings.node.shutdown_seconds):
+                await old.halted.wait()
+            if not old.halted.is_set():
+                old.kill()
+                await old.ended.wait()
+        await successor.send(Admit())
+        return True
 
     def _give_up(self, fault: str) -> None:
         log.error("giving_up", extra={"fault": fault})
@@ -183,6 +211,8 @@ class Supervisor:
         log.info("draining", extra={"seconds": seconds})
         for each in (hub, *edges):
             each.stop()
+        for child in self._living:
+            child.watched = False
         leaving = [child for child in self._living if child.role == "edge"]
         self._hurry.deadline = trio.current_time() + seconds
         with self._hurry:
@@ -190,8 +220,9 @@ class Supervisor:
                 await child.send(Halt())
             for child in leaving:
                 await child.halted.wait()
-            if hub.child is not None:
-                await hub.child.send(Drain())
+            # Two, if one is being replaced.
+            for child in [child for child in self._living if child.role == "hub"]:
+                await child.send(Drain())
             for child in leaving:
                 await child.ended.wait()
         if self._hurry.cancelled_caught:
@@ -199,6 +230,12 @@ class Supervisor:
         async with trio.open_nursery() as nursery:
             for child in list(self._living):
                 nursery.start_soon(end, child)
+
+
+async def _hand_over_edge(old: Child | None, successor: Child) -> bool:
+    if old is not None:
+        await old.send(Leave())
+    return True
 
 
 def _processes(places: Any) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from engine.errors import RoomcastError
 from engine.hub import HubStatistics
 from engine.settings import LogSettings, NodeSettings, Settings
 from engine.workers import lines
-from engine.workers.channel import Channel, Ended, Halt, Order, Ready, Report, Start
+from engine.workers.channel import Admit, Beat, Channel, Ended, Halt, Halted, Leave, Order, Ready, Report, Start
 from engine.workers.pause import Pause
 from engine.workers.rundir import RunDirectory, ask_to_restart, directory_of, find_supervisor
 from engine.workers.totals import summed
@@ -151,12 +151,12 @@ def test_a_line_holds_the_event_its_facts_and_the_process(form: str, monkeypatch
 async def test_what_is_said_over_the_channel_comes_out_as_it_went_in() -> None:
     ours, theirs = socket.socketpair()
     up, down = Channel(ours, Report), Channel(theirs, Order)
-    start = Start(Settings(node=NodeSettings(workers="auto")), "/run/hub.sock", [3, 4], 1)
+    start = Start(Settings(node=NodeSettings(workers="auto")), "/run/hub.sock", [3, 4], 1, waits=True)
     with trio.fail_after(30):
-        for order in (start, Halt()):
+        for order in (start, Admit(), Leave(), Halt()):
             await up.send(order)
             assert await down.receive() == order
-        for report in (Ready(5), Ended({"edge": {"1000": 1}})):
+        for report in (Ready(5, 2), Beat(), Halted(), Ended({"edge": {"1000": 1}})):
             await down.send(report)
             assert await up.receive() == report
         down.close()

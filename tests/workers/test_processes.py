@@ -21,9 +21,20 @@ from e2e.viewers import COMMENT, Viewer, open_viewer
 
 from engine.errors import Close, Code, Refused
 
-from .nodes import PATIENCE, Follower, Lines, environment, gone, open_follower, pids, serve_workers, until_new_epoch
-
-ROOM = "多进程"
+from .nodes import (
+    PATIENCE,
+    ROOM,
+    Follower,
+    Lines,
+    audience,
+    broken,
+    environment,
+    gone,
+    pids,
+    restart,
+    serve_workers,
+    until_new_epoch,
+)
 
 
 async def speak(follower: Follower, name: str, count: int, said: dict[str, int], flowing: trio.Event) -> None:
@@ -38,10 +49,6 @@ async def speak(follower: Follower, name: str, count: int, said: dict[str, int],
                     raise
         if number == count // 10:
             flowing.set()
-
-
-async def audience(stack: AsyncExitStack, node: Served, count: int) -> list[Follower]:
-    return [await stack.enter_async_context(open_follower(node.url, ROOM)) for _ in range(count)]
 
 
 async def ended(node: Served, *viewers: Viewer) -> dict[str, Any]:
@@ -67,7 +74,7 @@ async def until_viewers(viewer: Viewer, count: int) -> None:
 
 async def test_killed_edges_are_replaced_and_their_viewers_miss_nothing(tmp_path: Path) -> None:
     async with serve_workers(tmp_path, 3) as node, AsyncExitStack() as stack:
-        crowd = await audience(stack, node, 9)
+        crowd = await audience(stack, node.url, 9)
         said: dict[str, int] = {}
         victims = pids(node, "edge")
         async with trio.open_nursery() as nursery:
@@ -140,7 +147,7 @@ async def test_who_connects_while_there_is_no_edge_waits_for_the_next(tmp_path: 
 
 async def test_a_hub_killed_under_load_doubles_nothing(tmp_path: Path) -> None:
     async with serve_workers(tmp_path) as node, AsyncExitStack() as stack:
-        crowd = await audience(stack, node, 6)
+        crowd = await audience(stack, node.url, 6)
         said: dict[str, int] = {}
         async with trio.open_nursery() as nursery:
             for index, speaker in enumerate(crowd[:4]):
@@ -202,14 +209,9 @@ async def test_a_killed_node_can_be_started_again_on_its_port(tmp_path: Path) ->
                 assert await viewer.comment("back") == 1
 
 
-async def restart(*arguments: str, environ: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
-    command = [*ROOMCAST, "restart", *arguments]
-    return await trio.run_process(command, env=environ, capture_stdout=True, capture_stderr=True, check=False)
-
-
 async def test_a_rolling_restart_refuses_nobody_and_loses_nothing(tmp_path: Path) -> None:
     async with serve_workers(tmp_path, 2) as node, AsyncExitStack() as stack:
-        crowd = await audience(stack, node, 6)
+        crowd = await audience(stack, node.url, 6)
         said: dict[str, int] = {}
         connected = 0
         enough = trio.Event()
@@ -235,7 +237,7 @@ async def test_a_rolling_restart_refuses_nobody_and_loses_nothing(tmp_path: Path
             await enough.wait()
             asked = await restart(environ=environment(tmp_path, 2, ROOMCAST_EDGE__PORT=str(node.listening["port"])))
             assert asked.returncode == 0, asked.stderr
-            assert b"the hub stays" in asked.stdout
+            assert str(node.process.pid).encode() in asked.stdout
             restarted = await lines.until("restarted")
             nursery.cancel_scope.cancel()
         successors = [process["pid"] for process in restarted["processes"]]
@@ -307,14 +309,6 @@ async def test_a_second_signal_hurries_and_the_deadline_ends_who_does_not_go(tmp
             assert await node.ended() == 0
 
 
-def broken(tmp_path: Path, role: str) -> str:
-    """A place for modules that ends every process of a role before it begins."""
-    (tmp_path / "sitecustomize.py").write_text(
-        f"import os, sys\nif 'engine.workers.{role}' in sys.orig_argv:\n    os._exit(7)\n", encoding="utf-8"
-    )
-    return str(tmp_path)
-
-
 @pytest.mark.parametrize("role", ["edge", "hub"])
 async def test_a_process_that_cannot_start_is_given_up_loudly(tmp_path: Path, role: str) -> None:
     environ = environment(tmp_path, 1, PYTHONPATH=broken(tmp_path, role))
@@ -375,6 +369,31 @@ async def test_a_port_that_another_node_serves_is_said_in_one_line(tmp_path: Pat
         assert done.stderr.decode().count("\n") == 1
         assert f"127.0.0.1:{port}" in done.stderr.decode()
         assert "edge.port" in done.stderr.decode()
+
+
+async def test_nodes_of_one_user_share_a_directory_and_each_is_found_by_its_port(tmp_path: Path) -> None:
+    usual = environment(tmp_path, 1, ROOMCAST_NODE__RUN_DIRECTORY="", XDG_RUNTIME_DIR=str(tmp_path))
+    async with serve(environment=usual) as first, serve(environment=usual) as second, AsyncExitStack() as stack:
+        viewers = [await stack.enter_async_context(open_viewer("raw", node.url)) for node in (first, second)]
+        for viewer in viewers:
+            await viewer.join(ROOM)
+        assert len(list((tmp_path / "roomcast").glob("*/hub.sock"))) == 2
+        config = tmp_path / "second.toml"
+        config.write_text(f"[edge]\nport = {second.listening['port']}\n", encoding="utf-8")
+        asked = await restart("--config", str(config), environ=usual)
+        assert asked.returncode == 0, asked.stderr
+        await Lines(second).until("restarted")
+        assert (await viewers[1].until_gone()).code == Close.SHUTDOWN
+        assert await viewers[0].comment("nobody asked us") == 1
+        asked = await restart("--port", str(first.listening["port"]), environ=usual)
+        assert asked.returncode == 0, asked.stderr
+        assert (await viewers[0].until_gone()).code == Close.SHUTDOWN
+        await Lines(first).until("restarted")
+        for node in (first, second):
+            # Each finds its own hub again.
+            async with open_viewer("raw", node.url) as viewer:
+                await viewer.join(ROOM)
+                assert await viewer.comment("here") == (2 if node is first else 1)
 
 
 async def test_nobody_to_restart_is_said_in_one_line(tmp_path: Path) -> None:
