@@ -4,8 +4,9 @@ Owns the sums over all processes and the judgement. Pure: the counts come in as 
 
 Expected are events times the viewers entitled to them: every offset after the one where a viewer came in, up to the head
 of its room. Each is exactly one of: delivered, lost, altered, doubled offset, withheld by rule, covered by an explicit gap.
-What came again (resends after a resume apart) or too late is counted beside it. Bytes are conserved over the connections
-that the viewers closed in order: bytes read = bytes the engine says it wrote.
+What came again (resends after a resume apart) or too late is counted beside it. Where servers fail, a comment that was
+accepted and is not in the room any more must be covered by a change of the epoch that every viewer was told of. Bytes are
+conserved over the connections that the viewers closed in order: bytes read = bytes the engine says it wrote.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Certificate:
 
     :ivar late: deliveries that took longer than the scenario allows; they are delivered all the same.
     :ivar overlap: events resent after a resume, which a client drops.
+    :ivar covered: comments that were accepted and that a reported change of epoch has taken with it.
+    :ivar likes_lost: with an edge that was killed, before it could hand them over.
     :ivar connections: closed in order by their viewers, of all that were open at the end.
     :ivar bytes_read: on those, by the receivers; ``bytes_written`` what the engine says, None if it says nothing.
     :ivar fault_counts: violations by kind; ``faults`` the first of them in full.
@@ -45,7 +48,9 @@ class Certificate:
     gaps: int = 0
     late: int = 0
     overlap: int = 0
+    covered: int = 0
     likes: int = 0
+    likes_lost: int = 0
     connections: int = 0
     connections_closed: int = 0
     bytes_read: int = 0
@@ -105,10 +110,13 @@ def certify(reports: Sequence[dict[str, Any]], likes: int, failures: Iterable[st
     total = Tally()
     faults: list[Fault] = []
     counts: Counter[str] = Counter()
+    likes_lost: dict[str, int] = {}
     for report in reports:
         total.merge(report["total"])
         faults += (Fault(**fault) for fault in report["faults"])
         counts.update(report["fault_counts"])
+        for room, lost in report["likes_lost"].items():
+            likes_lost[room] = max(lost, likes_lost.get(room, 0))
     made = Certificate(
         expected=sum(report["entitled"] for report in reports),
         delivered=total.deliveries,
@@ -121,7 +129,9 @@ def certify(reports: Sequence[dict[str, Any]], likes: int, failures: Iterable[st
         gaps=total.gaps,
         late=total.late,
         overlap=total.overlap,
+        covered=sum(report["covered"] for report in reports),
         likes=likes,
+        likes_lost=sum(likes_lost.values()),
         fault_counts=dict(counts),
         faults=[str(fault) for fault in faults[:FAULTS_SHOWN]],
     )
@@ -131,11 +141,11 @@ def certify(reports: Sequence[dict[str, Any]], likes: int, failures: Iterable[st
 
 
 def _disagreements(reports: Iterable[dict[str, Any]]) -> list[str]:
-    """Processes that watched one room must have seen the same messages at the same offsets."""
-    seen: dict[str, list[int]] = {}
+    """Processes that watched one room from the same offset on must have seen the same messages at the same offsets."""
+    seen: dict[tuple[str, int, int], list[int]] = {}
     wrong = []
     for report in reports:
-        for room, facts in report["rooms"].items():
-            if seen.setdefault(room, facts) != facts:
-                wrong.append(f"disagree: two processes saw room {room} differently: {seen[room]} and {facts}")
+        for room, (epoch, base, *facts) in report["rooms"].items():
+            if (known := seen.setdefault((room, epoch, base), facts)) != facts:
+                wrong.append(f"disagree: two processes saw room {room} differently: {known} and {facts}")
     return wrong

@@ -27,6 +27,7 @@ from bench.micro import CASES, measure, to_json
 from bench.peers.command import peers
 from bench.plan.command import plan
 from bench.play import play
+from bench.redisproc import RedisError
 from bench.report.command import compare_command, report_command
 from bench.report.html import ReportError, check_available, write_html
 from bench.report.record import Record, RecordError
@@ -44,6 +45,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+BrokerKind = StrEnum("BrokerKind", ["memory", "redis", "sentinel"])
+TextKind = StrEnum("TextKind", ["mixed", "chinese", "english", "emoji"])
 MicroName = StrEnum("MicroName", {name: name for name in CASES})  # type: ignore[misc]  # made from a table
 
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the whole record to this file.")]
@@ -149,6 +152,36 @@ def limit(
 
 
 @app.command()
+def broker(
+    kind: Annotated[
+        BrokerKind, typer.Option("--broker", help="memory: in this process; redis, sentinel: servers started for it.")
+    ] = BrokerKind.redis,
+    events: Annotated[int, typer.Option(min=10, max=10_000_000, help="Events of each round.")] = 20_000,
+    text: Annotated[TextKind, typer.Option(help="What comments are made of.")] = TextKind.mixed,
+    json_file: JsonOption = None,
+    seed: SeedOption = 1,
+) -> None:
+    """Publish events in batches of 1 to 1,000, without viewers: events a second, CPU and bytes on both sides."""
+    import trio
+
+    from bench.broker import BATCHES
+    from bench.broker import measure as measure_broker
+    from bench.broker import to_json as rounds_to_json
+
+    show = Show(Console())
+    with show.task("batches", len(BATCHES)) as progress:
+        rounds = trio.run(measure_broker, kind.value, events, text.value, seed, progress)
+    table = Table("batch", "events/s", "answer, ms", "CPU here, µs", "CPU of Redis, µs", "bytes to it", "bytes from it")
+    for each in rounds:
+        figures = (each.answer_ms, each.cpu_us, each.broker_cpu_us, each.bytes_in, each.bytes_out)
+        table.add_row(f"{each.batch:,}", f"{each.events_per_second:,.0f}", *(f"{value:.3g}" for value in figures))
+    show.console.print(table)
+    show.line("CPU and bytes are per event; a publish leaves when the previous one was answered.")
+    if json_file is not None:
+        json_file.write_text(rounds_to_json(rounds), encoding="utf-8")
+
+
+@app.command()
 def micro(
     names: Annotated[list[MicroName] | None, typer.Argument(metavar="[CASE]...", help="Cases; all if none is named.")] = None,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds of each case.")] = 9,
@@ -195,7 +228,7 @@ def main() -> None:
     except LoadError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    except (EngineError, ChildError, RoomcastError, RecordError, ReportError) as error:
+    except (EngineError, ChildError, RoomcastError, RecordError, RedisError, ReportError) as error:
         print(f"roomcast-bench: {error}", file=sys.stderr)
         sys.exit(1)
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = [
     "Sample",
     "cpu_ns",
     "merge",
+    "quiet",
     "read_config",
     "rss_bytes",
     "slab_bytes",
@@ -51,7 +53,7 @@ class EngineError(Exception):
 class Sample:
     """The engine at one moment, all its processes together.
 
-    :ivar cpu_ns: CPU time, user and system.
+    :ivar cpu_ns: CPU time, user and system; of processes that have ended meanwhile what was last seen.
     :ivar wait_ns: time main threads were ready but waited for a core.
     :ivar rss_bytes: memory: resident of one process, proportional (PSS) of several, lest shared pages count repeatedly.
     :ivar cpu_by_role: CPU time by what a process is there for, where the engine tells it.
@@ -63,6 +65,15 @@ class Sample:
     rss_bytes: int
     cpu_by_role: dict[str, int] = field(default_factory=dict)
 
+    def __add__(self, other: Sample) -> Sample:
+        """Both together; the moment is this one's."""
+        roles = {
+            role: self.cpu_by_role.get(role, 0) + other.cpu_by_role.get(role, 0)
+            for role in self.cpu_by_role | other.cpu_by_role
+        }
+        cpu, wait, rss = self.cpu_ns + other.cpu_ns, self.wait_ns + other.wait_ns, self.rss_bytes + other.rss_bytes
+        return Sample(self.at_ns, cpu, wait, rss, roles)
+
 
 def family(pid: int) -> list[int]:
     """A process and all that descend from it."""
@@ -72,6 +83,14 @@ def family(pid: int) -> list[int]:
             with suppress(FileNotFoundError, ProcessLookupError):
                 found += map(int, children.read_text().split())
     return found
+
+
+def role_of(pid: int) -> str:
+    """What a process of a node is there for, as its command line says; empty where it says nothing."""
+    with suppress(OSError):
+        found = re.search(rb"\.workers\.(\w+)", Path(f"/proc/{pid}/cmdline").read_bytes())
+        return found[1].decode() if found else ""
+    return ""
 
 
 def pss_bytes(pid: int) -> int:
@@ -153,7 +172,7 @@ class EngineProcess:
             raise
         self.pid: int = listening.get("pid", self._process.pid)
         self.viewers_max: int = listening.get("viewers_max", 0)
-        self._roles: dict[int, str] = {process["pid"]: process["role"] for process in listening.get("processes", ())}
+        self._seen: dict[int, tuple[str, int, int]] = {}
         self.statistics: dict[str, Any] | None = None
         """What the engine said about itself when it stopped; None if it said nothing."""
 
@@ -209,28 +228,46 @@ class EngineProcess:
             raise EngineError(f"the engine ended by itself with status {status}")
         pids = family(self.pid)
         held = rss_bytes if len(pids) == 1 else pss_bytes
-        cpu = wait = rss = 0
-        roles: dict[str, int] = {}
+        rss = 0
         for pid in pids:
             with suppress(OSError):  # it may have ended meanwhile
-                spent = cpu_ns(pid)
-                cpu += spent
-                wait += wait_ns(pid)
+                role = self._seen[pid][0] if pid in self._seen else role_of(pid)
+                self._seen[pid] = role, cpu_ns(pid), wait_ns(pid)
                 rss += held(pid) if memory else 0
-                if pid in self._roles:
-                    roles[self._roles[pid]] = roles.get(self._roles[pid], 0) + spent
-        return Sample(time.monotonic_ns(), cpu, wait, rss, roles)
+        return self.past(rss)
 
-    def quiet(self) -> Sample:
-        """Wait until a tenth of a second costs the engine less than a tenth of it (at most 5 s), then `sample`."""
-        before = self.sample(memory=False)
-        for _ in range(50):
-            time.sleep(SETTLE_SECONDS)
-            now = self.sample(memory=False)
-            if now.cpu_ns - before.cpu_ns < SETTLE_SECONDS * 1e8:
-                break
-            before = now
-        return self.sample()
+    def past(self, rss: int = 0) -> Sample:
+        """What has been seen of it so far, also when it is gone."""
+        roles: dict[str, int] = {}
+        for role, cpu, _ in self._seen.values():
+            if role:
+                roles[role] = roles.get(role, 0) + cpu
+        seen = self._seen.values()
+        return Sample(time.monotonic_ns(), sum(cpu for _, cpu, _ in seen), sum(wait for _, _, wait in seen), rss, roles)
+
+    def processes(self, role: str) -> list[int]:
+        """Its living processes with this role."""
+        return [pid for pid in family(self.pid) if role_of(pid) == role]
+
+    def kill(self) -> None:
+        """SIGKILL to the process that was started; what it has started ends by itself."""
+        self._process.kill()
+        self._process.wait()
+
+
+def quiet(sample: Callable[..., Sample]) -> Sample:
+    """Wait until a tenth of a second costs the engine less than a tenth of it (at most 5 s), then look.
+
+    :param sample: `EngineProcess.sample`, or one like it.
+    """
+    before = sample(memory=False)
+    for _ in range(50):
+        time.sleep(SETTLE_SECONDS)
+        now = sample(memory=False)
+        if now.cpu_ns - before.cpu_ns < SETTLE_SECONDS * 1e8:
+            break
+        before = now
+    return sample()
 
 
 def read_config(path: Path) -> Sections:

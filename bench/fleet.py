@@ -102,6 +102,36 @@ class Fleet:
         """Wait until every reading viewer has everything that any process knows of. False: it stalled."""
         return self._watch(_none("behind"), "deliveries", progress, heads=self.heads())
 
+    def allow(self, *, gaps: bool) -> None:
+        """Say whether viewers may meet gaps from now on."""
+        self.ask("allow", gaps=gaps)
+
+    def faults(self) -> dict[str, int]:
+        """What viewers found wrong so far: kinds and counts."""
+        counts: Counter[str] = Counter()
+        for status in self.ask("status"):
+            counts.update(status["faults"])
+        return dict(counts)
+
+    def settled(self, seconds: float) -> bool:
+        """Wait until every sender had a comment accepted, everybody is connected and has all that was said until then, though
+        senders speak on. False: not in time."""
+        deadline = time.monotonic() + seconds
+        heads: Heads | None = None
+        everybody = self._ranges[-1].stop
+        self.ask("listen")
+        while True:
+            statuses = self.ask("status") if heads is None else self.ask("status", heads=heads)
+            if not _none("opening", "unheard")(statuses) or sum(each["joined"] for each in statuses) < everybody:
+                heads = None
+            elif heads is None:
+                heads = self.heads()
+            elif _none("behind")(statuses):
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+
     def wait_liked(self, progress: Callable[[int], None]) -> bool:
         """Wait until every room's counter shows every like. False: it stalled."""
         return self._watch(_none("unliked"), "deliveries", progress, likes=self.likes())

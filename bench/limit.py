@@ -97,8 +97,7 @@ async def measure(load: Load, frame_bytes: int, rounds: int, config: Sections, s
     async with open_node(settings) as node:
         host, port = node.edge.addresses[0][:2]
         share = Share(
-            host=host,
-            port=port,
+            addresses=[(host, port)],
             path=settings.edge.path,
             load=asdict(load),
             first=0,

@@ -17,10 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.generator.body import BODY_BYTES_MAX, BODY_BYTES_MIN
 
-__all__ = ["KINDS", "Field", "Load", "LoadError", "changed", "load_fields"]
+__all__ = ["FAULT_KINDS", "KINDS", "Field", "Load", "LoadError", "changed", "load_fields"]
 
 KINDS: Final = ("comment", "like")
 """What a sender can send."""
+FAULT_KINDS: Final = ("edge", "hub", "node", "hang", "pause", "redis", "failover", "cut", "slow")
+"""What can fail; `bench.faults` says how."""
 
 
 class LoadError(Exception):
@@ -68,6 +70,15 @@ class Load:
     ] = "stopped"
     storm_share: Annotated[float, Ge(0), Le(1), doc("Viewers who lose their connection at one instant and come back.")] = 0.0
     storm_every_seconds: Annotated[float, Ge(0), doc("Time between such storms; 0: a single one, half-way.")] = 0.0
+    faults: Annotated[
+        int,
+        Ge(0),
+        Le(10_000),
+        doc("Processes, servers and ways that fail one after the other at random moments; senders speak on, viewers return."),
+    ] = 0
+    fault_kinds: Annotated[
+        dict[str, float], doc(f"Shares of what fails: {', '.join(FAULT_KINDS)}; empty: whatever the engine is made of.")
+    ] = field(default_factory=dict)
     gaps: Annotated[Literal["nobody", "slow", "everybody"], doc("Who may meet an explicit gap; any other gap fails.")] = "slow"
     late_seconds: Annotated[float, Gt(0), doc("Deliveries that took longer are counted as late.")] = 5.0
 
@@ -76,8 +87,16 @@ class Load:
     alone: Annotated[bool, doc("Play the same first with one viewer in each room, to tell what each further one costs.")] = (
         False
     )
+    nodes: Annotated[int, Ge(1), Le(64), doc("Engine nodes over one Redis; viewers take turns.")] = 1
+    broker: Annotated[
+        Literal["memory", "redis", "sentinel", "given"],
+        doc(
+            "memory: in the node; redis: a server that the run starts; sentinel: a primary and a replica behind three "
+            "Sentinels; given: as the file given with --config says."
+        ),
+    ] = "memory"
     workers: Annotated[
-        int, Ge(-1), Le(1024), doc("The engine's edge processes; 0: one process for everything; -1: as many as viewers need.")
+        int, Ge(-1), Le(1024), doc("Edge processes of a node; 0: one process for everything; -1: as many as viewers need.")
     ] = 0
     processes: Annotated[int, Ge(0), Le(1024), doc("Generator processes; 0: as many as descriptors require.")] = 0
     seed: Annotated[int, doc("Of texts, room names, who speaks and who is slow; the same seed repeats a run.")] = 1
@@ -160,6 +179,13 @@ def _contradictions(load: Load) -> list[str]:
         faults.append('storm_share: viewers come back during speech = "rate" only')
     if load.slow_share and load.speech != "rate":
         faults.append('slow_share: viewers are slow during speech = "rate" only')
+    if load.faults and (load.speech != "rate" or load.storm_share or load.slow_share):
+        faults.append('faults: during speech = "rate" only, without slow viewers and storms')
+    unknown = [kind for kind in load.fault_kinds if kind not in FAULT_KINDS]
+    if unknown:
+        faults.append(f"fault_kinds: {', '.join(unknown)} cannot fail; what can: {', '.join(FAULT_KINDS)}")
+    if load.nodes > 1 and load.broker == "memory":
+        faults.append("nodes: several nodes share a Redis: broker is redis, sentinel or given")
     if load.speech == "rate" and not load.seconds:
         faults.append('seconds: speech = "rate" needs a length')
     return faults

@@ -9,17 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from statistics import median
 from typing import Any, Final
 
 from bench.audience import Audience
 from bench.children import ChildError
-from bench.engineproc import EngineError, EngineProcess, Sections, merge
+from bench.engineproc import EngineError, Sections, merge
+from bench.faults import Faults, possible
 from bench.generator.sender import Plan
 from bench.load import Load, LoadError
 from bench.preflight import facts, problems, workers_for
+from bench.redisproc import RedisError
 from bench.report.record import Record, together
 from bench.report.show import Show
 from bench.scenario import Scenario, common_sections
+from bench.site import Site
 from bench.stage import Phase, Stage
 
 __all__ = ["once", "play"]
@@ -35,6 +39,8 @@ BUFFERS_SENT: Final = 4
 """A stopped reader gets at least so many times what the kernel can hold for it, so that the engine must notice."""
 TEXT_BYTES: Final = 48
 """Of a comment as people write it, on average, with what the generator puts before it."""
+ENDLESS: Final = 1_000_000_000
+"""Messages of a schedule that is ended by a word."""
 SPARE_VIEWERS: Final = 0.97
 """Share of the engine's places that a shrunken load fills."""
 
@@ -50,10 +56,12 @@ def play(scenario: Scenario, config: Sections, command: tuple[str, ...], show: S
     machine = facts()
     load = scenario.load
     if load.workers < 0:
-        load = replace(load, workers=workers_for(load.everybody, machine))
+        load = replace(load, workers=workers_for(-(-load.everybody // load.nodes), machine))
     if found := problems(load, machine):
         raise LoadError("\n".join(found))
     sections = merge(common_sections(load), scenario.sections, config)
+    if load.faults and (missing := sorted(set(load.fault_kinds) - set(possible(load)))):
+        raise LoadError(f"fault_kinds: {', '.join(missing)} need workers, several nodes or another broker")
     if load.shrink:
         load = _shrunken(load, sections, command, show)
     records: list[Record] = []
@@ -68,8 +76,8 @@ def play(scenario: Scenario, config: Sections, command: tuple[str, ...], show: S
 
 def _shrunken(load: Load, sections: Sections, command: tuple[str, ...], show: Show) -> Load:
     """As many of the rooms as the engine has places for."""
-    with EngineProcess(sections, command) as engine:
-        places = int(engine.viewers_max * SPARE_VIEWERS)
+    with Site(load, sections, command) as site:
+        places = int(site.viewers_max * SPARE_VIEWERS)
     if not places or load.everybody <= places:
         return load
     rooms = max(1, places // load.viewers)
@@ -109,7 +117,7 @@ def once(scenario: Scenario, sections: Sections, command: tuple[str, ...], show:
             stage.join()
             _speak(stage)
             stage.finish()
-        except (ChildError, EngineError, KeyboardInterrupt) as error:
+        except (ChildError, EngineError, RedisError, KeyboardInterrupt) as error:
             stage.broken(error)
     return record
 
@@ -133,6 +141,9 @@ def _speak(stage: Stage) -> None:
     if load.speech == "burst":
         time.sleep(COUNTERS_SECONDS)
     plan = _plan(stage)
+    if load.faults:
+        _suffer(stage, plan)
+        return
     if not (load.slow_share or load.storm_share):
         stage.describe(stage.phase(load.speech, plan))
         return
@@ -144,6 +155,21 @@ def _speak(stage: Stage) -> None:
     _compare(stage, phase, calm)
     if slow:
         _judge_slow(stage)
+
+
+def _suffer(stage: Stage, plan: Plan) -> None:
+    """Speak until all faults are over."""
+    faults = Faults(stage.load, stage.site, stage.fleet, stage.show)
+
+    def during() -> None:
+        if not faults.play():
+            stage.fail("fault", f"{faults.told[-1]['kind']} was not survived")
+
+    stage.describe(stage.phase("faults", replace(plan, total=ENDLESS), during=during))
+    times = sorted(told["recovery_seconds"] * 1000 for told in faults.told)
+    stage.record.faults = faults.told
+    if times:
+        stage.record.set(faults=len(times), recovery_p50_ms=median(times), recovery_max_ms=times[-1])
 
 
 def _plan(stage: Stage) -> Plan:
@@ -183,7 +209,7 @@ def _after_slow(stage: Stage) -> Callable[[], None]:
         fleet, quiet = stage.fleet, _ignore
         if stage.load.slow_kind == "stopped":
             time.sleep(_lag_seconds(stage) * LAG_SLACK + RESERVE_SECONDS)
-        stage.held = stage.engine.sample().rss_bytes
+        stage.held = stage.site.sample().rss_bytes
         fleet.ask("read")
         with stage.show.task("slow ones read on", len(stage.audience.slow)) as progress:
             caught_up = fleet.wait_delivered(quiet)

@@ -71,11 +71,11 @@ def problems(load: Load, machine: Facts) -> list[str]:
     """What is in the way of a load, each with what to do about it; empty when nothing is."""
     viewers, found = load.everybody, []
     places = machine.descriptors - RESERVE
-    processes = max(load.workers, 1)
+    processes = max(load.workers, 1) * load.nodes
     if viewers > places * processes and not load.shrink:
         found.append(
             f"{viewers:,} viewers need {viewers // processes + RESERVE:,} descriptors in each of {processes} engine processes, "
-            f"allowed are {machine.descriptors:,}: add --workers {workers_for(viewers, machine)}, "
+            f"allowed are {machine.descriptors:,}: add --workers {workers_for(-(-viewers // load.nodes), machine)}, "
             f"or as root: prlimit --pid $$ --nofile={viewers + RESERVE}"
         )
     files = viewers * 2 + machine.files_open

@@ -6,10 +6,11 @@ Owns when to look. Must not know what the phase is about.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from bench.engineproc import EngineError, EngineProcess
+from bench.engineproc import EngineError, Sample
 from bench.fleet import Fleet
 from bench.generator.sender import Plan
 from bench.report.show import Show
@@ -27,7 +28,7 @@ class Sampler:
     :ivar samples: as in `bench.report.record.Record`.
     """
 
-    def __init__(self, engine: EngineProcess, fleet: Fleet, show: Show, start_ns: int, plan: Plan) -> None:
+    def __init__(self, engine: Callable[..., Sample], fleet: Fleet, show: Show, start_ns: int, plan: Plan) -> None:
         self._engine = engine
         self._fleet = fleet
         self._show = show
@@ -35,7 +36,7 @@ class Sampler:
         length = plan.total / plan.rate if plan.rate else 0.0
         self._every = max(SAMPLE_SECONDS, length / SAMPLES_MAX)
         self._at = time.monotonic()
-        self._cpu = engine.sample(memory=False).cpu_ns
+        self._cpu = engine(memory=False).cpu_ns
         self._generator = sum(cpu for cpu, _ in fleet.cost())
         self._done = 0
         self.samples: list[dict[str, float]] = []
@@ -47,7 +48,7 @@ class Sampler:
         if span < self._every:
             return
         with suppress(EngineError):
-            sample = self._engine.sample()
+            sample = self._engine()
             generator = sum(cpu for cpu, _ in self._fleet.cost())
             share = (sample.cpu_ns - self._cpu) / 1e9 / span
             self.samples.append(

@@ -1,6 +1,6 @@
-"""One engine and its generators, ready to be put through phases: what every scenario has in common.
+"""One site and its generators, ready to be put through phases: what every scenario has in common.
 
-Owns the order of things (engine, generators, joins, phases, closing, certificate) and the arithmetic from counts to
+Owns the order of things (site, generators, joins, phases, closing, certificate) and the arithmetic from counts to
 figures. Must not know any particular scenario.
 """
 
@@ -14,7 +14,7 @@ from typing import Final
 
 from bench.audience import Audience
 from bench.certificate import certify
-from bench.engineproc import EngineProcess, Sample, Sections, rss_bytes, slab_bytes
+from bench.engineproc import Sample, Sections, quiet, rss_bytes, slab_bytes
 from bench.fleet import Fleet
 from bench.generator.process import Share
 from bench.generator.sender import Plan
@@ -24,6 +24,7 @@ from bench.load import Load
 from bench.report.record import BUSY_MAX, Record, curve
 from bench.report.show import Show
 from bench.sampler import Sampler
+from bench.site import Site
 
 __all__ = ["PROCESS_VIEWERS", "Phase", "Stage"]
 
@@ -40,6 +41,7 @@ class Phase:
     :ivar expected: deliveries that became due in it.
     :ivar generator: CPU seconds, and seconds waiting for a core, of each generator process.
     :ivar samples: as in `bench.report.record.Record`.
+    :ivar broker: what the nodes asked of Redis, as `bench.site.Backing.traffic`; empty without one, or where it fails.
     """
 
     tally: Tally
@@ -55,6 +57,7 @@ class Phase:
     after: Sample
     generator: list[tuple[float, float]]
     samples: list[dict[str, float]] = field(default_factory=list)
+    broker: dict[str, int] = field(default_factory=dict)
 
     @property
     def engine_cpu(self) -> float:
@@ -98,7 +101,7 @@ class Stage:
         self.show = show
         self.record = record
         self.audience = Audience(load)
-        self.engine = EngineProcess(sections, command)
+        self.site = Site(load, sections, command)
         self._epoch_ns = time.monotonic_ns()
         self._failures: list[str] = []
         self.held = 0
@@ -114,7 +117,7 @@ class Stage:
             if self._fleet is not None:
                 self._fleet.__exit__()
         finally:
-            self.engine.stop()
+            self.site.stop()
 
     @property
     def fleet(self) -> Fleet:
@@ -122,8 +125,7 @@ class Stage:
         if self._fleet is None:
             load, everybody = self.load, self.audience.everybody
             share = Share(
-                host=self.engine.host,
-                port=self.engine.port,
+                addresses=self.site.addresses,
                 path=self._path,
                 load=asdict(load),
                 first=0,
@@ -140,14 +142,14 @@ class Stage:
         fleet, everybody = self.fleet, self.audience.everybody
         held, slab = sum(map(rss_bytes, fleet.pids)), slab_bytes()
         cost = fleet.cost()
-        before = self.engine.quiet()
+        before = quiet(self.site.sample)
         began = time.monotonic()
         with self.show.task("joining", everybody) as progress:
             fleet.join(progress, self.load.joins_per_second)
         seconds = time.monotonic() - began
-        joined = self.engine.sample(memory=False)
+        joined = self.site.sample(memory=False)
         spent = [(now - then) for (now, _), (then, _) in zip(fleet.cost(), cost, strict=True)]
-        after = self.engine.quiet()
+        after = quiet(self.site.sample)
         cpu = (joined.cpu_ns - before.cpu_ns) / 1e9
         self.record.set(
             joins_per_second=everybody / seconds,
@@ -165,32 +167,42 @@ class Stage:
 
     # -- phases -------------------------------------------------------------------------------------------------------
 
-    def phase(self, label: str, plan: Plan, meanwhile: Callable[[], None] | None = None) -> Phase:
+    def phase(
+        self,
+        label: str,
+        plan: Plan,
+        meanwhile: Callable[[], None] | None = None,
+        during: Callable[[], None] | None = None,
+    ) -> Phase:
         """Send one plan and wait until everybody who reads has everything.
 
         :param plan: its start is set here.
+        :param during: called when the plan has been given to all; when it returns they end what they were saying.
         :param meanwhile: called when all is answered and delivered, before the engine is measured.
         :raises KeyboardInterrupt: after the figures of what has come so far are set.
         """
         fleet = self.fleet
-        before = self.engine.quiet()
+        before, asked = quiet(self.site.sample), self._traffic()
         fleet.ask("mark")
         old, cost, entitled = fleet.ask("status"), fleet.cost(), fleet.entitled()
         start_ns = time.monotonic_ns() + int(LEAD_SECONDS * 1e9)
-        sampler = Sampler(self.engine, fleet, self.show, start_ns, plan)
-        floods_likes = plan.speech == "flood" and plan.like_share == 1
+        sampler = Sampler(self.site.sample, fleet, self.show, start_ns, plan)
+        endless = during is not None or (plan.speech == "flood" and plan.like_share == 1)
         interrupted: KeyboardInterrupt | None = None
         try:
-            with self.show.task(label, None if floods_likes else self._due(plan)) as progress:
+            with self.show.task(label, None if endless else self._due(plan)) as progress:
 
                 def note(done: int) -> None:
                     sampler.look(done)
                     progress(done)
 
                 fleet.go(plan, start_ns)
+                if during is not None:
+                    during()
+                    fleet.ask("hush")
                 complete = fleet.wait_answered(note)
                 complete = fleet.wait_delivered(note) and complete
-                if plan.like_share:
+                if plan.like_share and not self.load.faults:
                     complete = fleet.wait_liked(note) and complete
         except KeyboardInterrupt as error:
             interrupted, complete = error, True
@@ -198,7 +210,7 @@ class Stage:
             self.fail("stalled", f"{label} did not complete: nothing moved for {self.load.stall_seconds:g} s")
         if meanwhile is not None and interrupted is None:
             meanwhile()
-        after = self.engine.sample()
+        after, answered = self.site.sample(), self._traffic()
         new, spent = fleet.ask("status"), fleet.cost()
         tally = Tally(Clock(self._epoch_ns))
         histograms = {name: Histogram() for name in ("acknowledged", "late", "loop_delay")}
@@ -222,11 +234,16 @@ class Stage:
             after=after,
             generator=[(cpu - then, wait - stood) for (cpu, wait), (then, stood) in zip(spent, cost, strict=True)],
             samples=sampler.samples,
+            broker={name: answered[name] - number for name, number in asked.items()},
         )
         if interrupted is not None:
             self.describe(phase)
             raise interrupted
         return phase
+
+    def _traffic(self) -> dict[str, int]:
+        backing = self.site.backing
+        return backing.traffic() if backing is not None and not self.load.faults else {}
 
     def _due(self, plan: Plan) -> int:
         """About how many deliveries a plan makes; exactly, where rooms are alike and nothing is random."""
@@ -237,7 +254,7 @@ class Stage:
     def idle(self, seconds: float) -> None:
         """Nobody says anything; sets the figures of silence."""
         fleet = self.fleet
-        before = self.engine.quiet()
+        before = quiet(self.site.sample)
         fleet.ask("mark")
         cost = fleet.cost()
         steps = max(1, round(seconds))
@@ -245,7 +262,7 @@ class Stage:
             for step in range(steps):
                 time.sleep(seconds / steps)
                 progress(step + 1)
-        after = self.engine.sample()
+        after = self.site.sample()
         spent = [cpu - then for (cpu, _), (then, _) in zip(fleet.cost(), cost, strict=True)]
         wall = (after.at_ns - before.at_ns) / 1e9
         cpu = (after.cpu_ns - before.cpu_ns) / 1e9
@@ -285,6 +302,14 @@ class Stage:
             **_percentiles("generator_delay", phase.loop_delay, "p99"),
             **_percentiles("reply", phase.acknowledged, "p50", "p99"),
         )
+        if phase.broker and messages:
+            record.set(
+                broker_operations_per_second=phase.broker["operations"] / phase.wall,
+                broker_operations_per_message=phase.broker["operations"] / messages,
+                broker_bytes_in_per_message=phase.broker["bytes_in"] / messages,
+                broker_bytes_out_per_message=phase.broker["bytes_out"] / messages,
+                broker_cpu_us_per_message=phase.broker["cpu_ns"] / 1e3 / messages,
+            )
         if tally.frames:
             record.set(
                 engine_cpu_us_per_frame=cpu * 1e6 / tally.frames,
@@ -350,12 +375,14 @@ class Stage:
                 record.notes.append(f"viewers {what}: {', '.join(f'{reason} {count:,}' for reason, count in counts.items())}")
         with self.show.task("closing", self.audience.everybody) as progress:
             closing = fleet.close(progress)
-        status = self.engine.stop()
-        record.certificate.close(closing, self.engine.statistics)
-        edge = (self.engine.statistics or {}).get("edge", {})
+        statuses = self.site.stop()
+        record.certificate.close(closing, self.site.statistics)
+        edge, hub = ((self.site.statistics or {}).get(role, {}) for role in ("edge", "hub"))
+        if hub.get("link_bytes") and hub["batches"]:
+            record.set(link_bytes_per_batch=hub["link_bytes"] / hub["batches"])
         if edge.get("frames_sent"):
             record.set(pass_us_per_frame=edge["fanout_seconds"] * 1e6 / edge["frames_sent"])
-        if status:
+        for status in filter(None, statuses):
             record.certificate.add(f"engine: it ended with status {status}")
 
     def broken(self, error: Exception | KeyboardInterrupt) -> None:

@@ -12,8 +12,10 @@ import os
 import random
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import count
 from typing import Final
 
 from bench.audience import Audience
@@ -38,11 +40,15 @@ SLOW_BUFFER: Final = 4096
 SIP_SECONDS: Final = 0.25
 """A slow viewer reads what its buffer holds, then nothing for so long."""
 SIP_OPEN_SECONDS: Final = 0.005
+CONNECT_SECONDS: Final = 0.005
+"""Between two looks at a connect under way."""
 FLAP_SECONDS: Final = 2.0
 """A flapping viewer reads for so long, then nothing for as long."""
 ATTEMPTS: Final = 40
 """Handshakes of one viewer that the server may refuse for the time being before it counts as a fault."""
 PATIENCE_SECONDS: Final = 0.5
+STEADFAST_SECONDS: Final = 60.0
+"""For so long a viewer of a load with faults tries to come back."""
 
 
 class Crowd:
@@ -53,18 +59,24 @@ class Crowd:
     :ivar failed: viewers that could not join.
     :ivar paused: viewers that do not read now.
     :ivar storms: that are over; ``cut`` are the connections they took.
+    :ivar lost_connections: that ended by themselves and were made anew, where the load has faults.
     :ivar join_times: connecting → snapshot in microseconds; ``return_times`` the same for those who come back.
     """
 
-    def __init__(self, swarm: Swarm, audience: Audience, load: Load, host: str, port: int, mine: range) -> None:
+    def __init__(self, swarm: Swarm, audience: Audience, load: Load, addresses: Sequence[tuple[str, int]], mine: range) -> None:
         self._swarm = swarm
         self._audience = audience
         self._load = load
-        self._address = host, port
+        self._addresses = [(host, port) for host, port in addresses]
+        self._turns: Counter[int] = Counter()
+        self._places = asyncio.Semaphore(load.in_flight)
+        self._returning: set[asyncio.Task[None]] = set()
+        if load.faults:
+            swarm.on_lost = self._lost
         self._mine = mine
         self.slow = frozenset(audience.slow.intersection(mine))
         self.viewers: dict[int, Viewer] = {}
-        self.opening = self.failed = self.storms = self.cut = 0
+        self.opening = self.failed = self.storms = self.cut = self.lost_connections = 0
         self.paused: set[int] = set()
         self.join_times = Histogram()
         self.return_times = Histogram()
@@ -95,22 +107,26 @@ class Crowd:
     async def _connect(self, viewer: Viewer, times: Histogram) -> None:
         loop = asyncio.get_running_loop()
         began = time.monotonic_ns()
-        for attempt in range(ATTEMPTS):
+        for attempt in count(1):
             joined = viewer.waiter = loop.create_future()
             try:
                 await loop.create_connection(lambda: viewer, sock=await self._connected(viewer.index))
                 await joined
-            except Busy as error:
-                if attempt == ATTEMPTS - 1:
-                    self._fail(viewer, f"{error}, {ATTEMPTS} times")
-                    return
-                await asyncio.sleep(random.uniform(0.02, PATIENCE_SECONDS))
             except OSError as error:
-                self._fail(viewer, str(error))
-                return
+                if self._gives_up(error, attempt, began):
+                    self._fail(viewer, f"{error} (attempt {attempt})")
+                    return
+                # The next one is asked, as a load balancer would do.
+                self._turns[viewer.index] += 1
+                await asyncio.sleep(random.uniform(0.02, PATIENCE_SECONDS))
             else:
                 times.add((time.monotonic_ns() - began) // 1000)
                 return
+
+    def _gives_up(self, error: OSError, attempt: int, began_ns: int) -> bool:
+        if self._swarm.steadfast:
+            return time.monotonic_ns() - began_ns > STEADFAST_SECONDS * 1e9
+        return not isinstance(error, Busy) or attempt == ATTEMPTS
 
     def _fail(self, viewer: Viewer, detail: str) -> None:
         self.failed += 1
@@ -127,7 +143,7 @@ class Crowd:
             if source:
                 sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
                 sock.bind((f"127.0.{source // SOURCES}.{1 + source % SOURCES}", 0))
-            fault = sock.connect_ex(self._address)
+            fault = sock.connect_ex(self._addresses[(index + self._turns[index]) % len(self._addresses)])
             if fault == errno.EINPROGRESS:
                 fault = await _outcome(sock)
             if fault:
@@ -150,6 +166,19 @@ class Crowd:
                 await self._connect(viewer, self.return_times)
 
         await asyncio.gather(*(some() for _ in range(self._load.in_flight)))
+
+    def _lost(self, viewer: Viewer) -> None:
+        self.lost_connections += 1
+        self.opening += 1
+        task = asyncio.get_running_loop().create_task(self._come_back(viewer))
+        self._returning.add(task)
+        task.add_done_callback(self._returning.discard)
+
+    async def _come_back(self, viewer: Viewer) -> None:
+        async with self._places:
+            await self._connect(viewer, self.return_times)
+        self.opening -= 1
+        self._swarm.on_back(viewer)
 
     def close(self) -> None:
         """Close every connection in order."""
@@ -219,15 +248,11 @@ class Crowd:
 
 
 async def _outcome(sock: socket.socket) -> int:
-    """What became of a connect under way: 0, or an errno. Over loopback it is over before anybody asks."""
-    with suppress(OSError):
-        sock.getpeername()
-        return 0
-    loop = asyncio.get_running_loop()
-    over = loop.create_future()
-    loop.add_writer(sock, over.set_result, None)
-    try:
-        await over
-    finally:
-        loop.remove_writer(sock)
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    """What became of a connect under way: 0, or an errno. Over loopback it is over before anybody asks, but for a full backlog.
+    (The loop's own watching of descriptors does not survive that one is closed and its number given out again.)"""
+    while not (fault := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+        with suppress(OSError):
+            sock.getpeername()
+            break
+        await asyncio.sleep(CONNECT_SECONDS)
+    return fault

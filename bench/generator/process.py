@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -44,13 +44,13 @@ WINDOWS_MAX = 120
 class Share:
     """The part of a run that one process plays.
 
+    :ivar addresses: (host, port) of each node; viewers take turns.
     :ivar load: the whole run's.
     :ivar first: number of its first viewer; ``stop`` is one past its last.
     :ivar epoch_ns: ``time.monotonic_ns()`` at the run's beginning.
     """
 
-    host: str
-    port: int
+    addresses: Sequence[tuple[str, int]]
     path: str
     load: dict[str, Any]
     first: int
@@ -78,7 +78,7 @@ class Generator:
 
     def __init__(self, share: Share) -> None:
         load = Load(**share.load)
-        audience = Audience(load)
+        self.audience = audience = Audience(load)
         self.swarm = Swarm(
             json_codec=load.codec == "json",
             compression=load.compression,
@@ -86,9 +86,9 @@ class Generator:
             room_name=lambda room: room_name(load.seed, room),
             clock=Clock(share.epoch_ns, int(load.late_seconds * 1e6), max(1.0, load.seconds / WINDOWS_MAX)),
         )
-        self.swarm.host, self.swarm.path = f"{share.host}:{share.port}", share.path
+        self.swarm.host, self.swarm.path = "{}:{}".format(*share.addresses[0]), share.path
         self.swarm.may_gap = {"nobody": (), "slow": audience.slow, "everybody": range(audience.everybody)}[load.gaps]
-        self.crowd = Crowd(self.swarm, audience, load, share.host, share.port, range(share.first, share.stop))
+        self.crowd = Crowd(self.swarm, audience, load, share.addresses, range(share.first, share.stop))
         self.viewers = self.crowd.viewers
         self.desk = Desk(self.swarm, self.viewers, load.seed)
         self.loop_delay = Histogram()
@@ -114,6 +114,12 @@ class Generator:
                 self.loop_delay = Histogram()
             case "phase":
                 return self.phase()
+            case "allow":
+                self.swarm.may_gap = range(self.audience.everybody) if request["gaps"] else ()
+            case "listen":
+                self.desk.listen()
+            case "hush":
+                self.desk.hush()
             case "read":
                 self.crowd.read_on()
             case "return":
@@ -166,6 +172,8 @@ class Generator:
             "closures": len(self.swarm.closed),
             "storms": self.crowd.storms,
             "cut": self.crowd.cut,
+            "faults": self.swarm.faults.counts,
+            "lost_connections": self.crowd.lost_connections,
         } | self.desk.statistics()
         if heads is not None:
             status["behind"] = self._missing(heads)
@@ -178,7 +186,7 @@ class Generator:
     def _missing(self, heads: dict[str, list[int]]) -> int:
         """0 once every viewer who is connected and reads has everything."""
         swarm = self.swarm
-        if swarm.live == len(self.viewers) and not self.crowd.paused:
+        if swarm.live == len(self.viewers) and not self.crowd.paused and not swarm.past_logs:
             # Asked many times a second while the engine works: a sum, not a look at every viewer.
             self._learn(heads)
             return swarm.entitled - swarm.past.accounted - swarm.tally.accounted
@@ -203,7 +211,7 @@ class Generator:
                 continue
             epoch, head = known[viewer.room]
             waiting = viewer.state is ViewerState.CLOSED or viewer.index in self.crowd.paused
-            if not waiting and log.epoch == epoch and viewer.cursor < head:
+            if not waiting and (log.epoch != epoch or viewer.cursor < head):
                 yield viewer, head
 
     def report(self, heads: dict[str, list[int]], likes: dict[str, int]) -> dict[str, Any]:
@@ -211,16 +219,23 @@ class Generator:
         swarm = self.swarm
         swarm.mark()
         for viewer, head in self._behind(heads):
-            swarm.tally.lost += head - viewer.cursor
-            swarm.fault(viewer, "behind", viewer.cursor + 1, head, "never arrived")
+            assert viewer.log is not None
+            if viewer.log is swarm.logs[viewer.room]:
+                swarm.tally.lost += head - viewer.cursor
+                swarm.fault(viewer, "behind", viewer.cursor + 1, head, "never arrived")
+            else:
+                swarm.fault(viewer, "behind", viewer.cursor + 1, 0, f"still in epoch {viewer.log.epoch}")
         for viewer in self.viewers.values():
             if viewer.state is ViewerState.CLOSED and viewer.log is not None:
                 viewer.log.leave(viewer.cursor)
         self.desk.verify()
-        swarm.tally.reordered += sum(log.check_order() for log in swarm.logs.values())
+        swarm.tally.reordered += sum(log.check_order() for log in swarm.every_log())
+        likes_lost: dict[str, int] = {}
         for room, total in likes.items():
             log = swarm.logs.get(int(room))
-            if log is not None and log.likes != total:
+            if log is not None and swarm.steadfast and log.likes < total:
+                likes_lost[room] = total - log.likes
+            elif log is not None and log.likes != total:
                 swarm.faults.add(Fault("likes", -1, log.room, detail=f"{log.likes} counted, {total} sent"))
         swarm.mark()
         entitled, accounted = swarm.entitled, swarm.past.accounted
@@ -231,7 +246,9 @@ class Generator:
             "total": swarm.past.dump(),
             "faults": [asdict(fault) for fault in swarm.faults.kept],
             "fault_counts": swarm.faults.counts,
-            "rooms": {room: [log.epoch, len(log.what), log.digest()] for room, log in swarm.logs.items()},
+            "rooms": {room: [log.epoch, log.base, len(log.what), log.digest()] for room, log in swarm.logs.items()},
+            "covered": self.desk.covered,
+            "likes_lost": likes_lost,
             "join_times": self.crowd.join_times.dump(),
             "return_times": self.crowd.return_times.dump(),
             "busy": swarm.busy,

@@ -39,6 +39,10 @@ JOIN_REF = 1 << 48
 LIMIT_HANDLE = 0
 """Batches of this room are the bare send loop's (`bench.limit`): counted, not checked."""
 JOINED, SNAPSHOT, BATCH, REPLY, GAP, BYE, PONG_MESSAGE, DIRECT = range(32, 40)
+NEVER = 100
+"""Codes of replies below this say that the same request may succeed later."""
+_REPLY_ENDS = (0, "", 0)
+"""Offset, text and retry-after of a reply that leaves them out."""
 _NO_FRAMES: dict[int, Frame] = {}
 
 
@@ -64,6 +68,7 @@ class Viewer(asyncio.Protocol):
     """One connection, and across reconnects one position.
 
     :ivar received: bytes read from the present connection.
+    :ivar told: whether a gap has said that the epoch ends, and its snapshot is still to come.
     """
 
     __slots__ = (
@@ -77,6 +82,7 @@ class Viewer(asyncio.Protocol):
         "state",
         "swarm",
         "tail",
+        "told",
         "transport",
         "waiter",
     )
@@ -92,6 +98,7 @@ class Viewer(asyncio.Protocol):
         self.tail = b""
         self.received = 0
         self.expects_snapshot = True
+        self.told = False
         self.transport: asyncio.Transport | None = None
         self.waiter: asyncio.Future[None] | None = None
 
@@ -227,10 +234,14 @@ class Viewer(asyncio.Protocol):
         tally.wire_bytes += header.end - position
         if kind == REPLY:
             _, ref, code, *rest = message
-            if ref == JOIN_REF or not ref:
+            if self.swarm.steadfast and code < NEVER and (ref == JOIN_REF or not ref):
+                if ref:
+                    self._refused()
+            elif ref == JOIN_REF or not ref:
                 self.swarm.fault(self, "refused", detail=f"reply {code} to {'the join' if ref else 'a message'}: {rest}")
             else:
-                self.swarm.on_reply(self, ref, code, rest[0] if rest else 0)
+                offset, _text, retry_after_ms = (*rest, *_REPLY_ENDS[len(rest) :])[:3]
+                self.swarm.on_reply(self, ref, code, offset, retry_after_ms)
         elif kind == JOINED:
             self._joined(message)
         elif kind == SNAPSHOT:
@@ -285,14 +296,9 @@ class Viewer(asyncio.Protocol):
             raise ValueError(f"snapshot of room {name!r}")
         if self.log is not None and not self.expects_snapshot:
             self._jump(offset, "snapshot")
-        elif self.log is not None and (epoch != self.log.epoch or offset > self.cursor):
+        elif self.log is not None and not self.told and (epoch != self.log.epoch or offset > self.cursor):
             self._count_gap(self.cursor + 1, offset if epoch == self.log.epoch else 0, "snapshot")
-        log = swarm.logs.get(self.room)
-        if log is None or log.epoch != epoch:
-            if log is not None:
-                log.settle(swarm.tally)
-                swarm.past_logs.append(log)
-            log = swarm.logs[self.room] = Log(self.room, handle, epoch, offset, swarm.bodies, swarm.faults)
+        log = swarm.log_of(self.room, handle, epoch, offset)
         log.base = min(log.base, offset)
         log.head = max(log.head, offset)
         log.likes = max(log.likes, counters[0] if counters else 0)
@@ -302,7 +308,7 @@ class Viewer(asyncio.Protocol):
             log.enter(offset)
         self.log = log
         self.cursor = offset
-        self.expects_snapshot = False
+        self.expects_snapshot = self.told = False
         self._live(ViewerState.LIVE)
 
     def _gap(self, message: list[Any]) -> None:
@@ -311,7 +317,7 @@ class Viewer(asyncio.Protocol):
             raise ValueError("a gap in an epoch that this viewer is not in")
         self._jump(first - 1, "gap")
         self._count_gap(first, last, reason)
-        self.expects_snapshot = last == 0
+        self.expects_snapshot = self.told = last == 0
         if last:
             self.cursor = last
             self.log.head = max(self.log.head, last)
@@ -376,9 +382,10 @@ class Viewer(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Count the end of the connection; a fault unless the run is over or the scenario allows it."""
         swarm = self.swarm
-        if self.state in (ViewerState.LIVE, ViewerState.RESUMING):
+        joined = self.state in (ViewerState.LIVE, ViewerState.RESUMING)
+        if joined:
             swarm.live -= 1
-        if not swarm.stopping and self.state is not ViewerState.LEAVING:
+        if not swarm.stopping and self.state is not ViewerState.LEAVING and not swarm.steadfast:
             code = swarm.closed.setdefault(self.index, 0)
             if self.index not in swarm.may_gap or not (4000 <= code < 4200 or code == 0):
                 swarm.fault(self, "closed", self.cursor, self.cursor, f"code {code or 'none'} {exc or ''}".rstrip())
@@ -388,3 +395,5 @@ class Viewer(asyncio.Protocol):
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_exception(ConnectionResetError(f"viewer {self.index} was closed before it had joined"))
         self.waiter = None
+        if joined and swarm.on_lost is not None and not swarm.stopping:
+            swarm.on_lost(self)

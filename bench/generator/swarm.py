@@ -25,7 +25,10 @@ __all__ = ["Swarm"]
 class Swarm:
     """All viewers of one process: what they share, and what was counted.
 
-    :ivar on_reply: called with (viewer, ref, code, offset) for each reply to a comment.
+    :ivar on_reply: called with (viewer, ref, code, offset, retry_after_ms) for each reply to a comment.
+    :ivar on_lost: called with a viewer whose connection ended by itself; None: that is a fault. ``on_back`` is called when it
+        has joined again.
+    :ivar past_logs: of rooms that have gone on in another epoch.
     :ivar holes: ranges that a viewer missed without a gap.
     :ivar may_gap: viewers that the scenario allows a gap or a resumable close.
     :ivar orderly: connections that this side closed and the server answered; ``orderly_bytes`` is all that was read from
@@ -61,7 +64,9 @@ class Swarm:
         self.closed: dict[int, int] = {}
         self.byes: dict[int, int] = {}
         self.may_gap: Container[int] = frozenset()
-        self.on_reply: Callable[[Viewer, int, int, int], None] = lambda viewer, ref, code, offset: None
+        self.on_reply: Callable[[Viewer, int, int, int, int], None] = lambda *_: None
+        self.on_lost: Callable[[Viewer], None] | None = None
+        self.on_back: Callable[[Viewer], None] = lambda viewer: None
         self.limit_frame: Frame | None = None
         self.limit_received = 0
         self.live = 0
@@ -96,11 +101,34 @@ class Swarm:
     @property
     def entitled(self) -> int:
         """Offsets that this process's viewers are entitled to so far, as far as this process knows the rooms' heads."""
-        return sum(log.viewers * log.head - log.bases for log in self.past_logs + list(self.logs.values()))
+        return sum(log.viewers * log.head - log.bases for log in self.every_log())
+
+    @property
+    def steadfast(self) -> bool:
+        """Whether viewers come back by themselves and senders repeat what was not answered."""
+        return self.on_lost is not None
+
+    def every_log(self) -> list[Log]:
+        """Of all rooms and epochs."""
+        return self.past_logs + list(self.logs.values())
+
+    def log_of(self, room: int, handle: int, epoch: int, base: int) -> Log:
+        """The log of a room in an epoch; of a new one it becomes the room's present log."""
+        log = self.logs.get(room)
+        if log is not None and log.epoch == epoch:
+            return log
+        for past in self.past_logs:
+            # Somebody is told of an epoch that others have left already.
+            if (past.room, past.epoch) == (room, epoch):
+                return past
+        if log is not None:
+            self.past_logs.append(log)
+        made = self.logs[room] = Log(room, handle, epoch, base, self.bodies, self.faults)
+        return made
 
     def settle(self) -> Tally:
         """Bring the counts up to date and return them."""
-        for log in self.logs.values():
+        for log in self.every_log():
             log.settle(self.tally)
         self._settle_limit()
         return self.tally

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final
 
-from bench.engineproc import EngineProcess, Sections
+from bench.engineproc import EngineProcess, Sections, quiet
 from bench.load import Load
 from bench.plan.model import Costs, Demand, Share, share_of
 from bench.play import once
@@ -67,7 +67,7 @@ class _Bench:
 
     def empty(self) -> int:
         with EngineProcess(self._sections, self._command) as engine:
-            return engine.quiet().rss_bytes
+            return quiet(engine.sample).rss_bytes
 
 
 def calibrate(sections: Sections, command: tuple[str, ...], show: Show) -> Costs:

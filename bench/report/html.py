@@ -80,6 +80,7 @@ def page(record: Record, *, limit: Record | None = None, peers: Mapping[str, Any
         _warnings(record),
         _headlines(record),
         _certificate(record),
+        _failed(record),
         _charts(charts(record)),
         limit_section(record, limit),
         peers_section(peers) if peers is not None else None,
@@ -197,6 +198,20 @@ def _certificate(record: Record) -> Iterable[Child]:
     yield el("div", el("table", el("tbody", rows)), class_="box")
     if record.notes:
         yield el("ul", (el("li", note) for note in record.notes), class_="small")
+
+
+def _failed(record: Record) -> Iterable[Child]:
+    if not record.faults:
+        return
+    heads = ("at, s", "until everybody had everything, s")
+    rows = [
+        el("tr", el("th", told["what"], scope="row"), *(_number(number(told[key])) for key in ("second", "recovery_seconds")))
+        for told in record.faults
+    ]
+    head = el("tr", el("th", "what failed", scope="col"), (el("th", each, scope="col", class_="number") for each in heads))
+    table = el("div", el("table", el("thead", head), el("tbody", rows)), class_="box", tabindex="0")
+    yield el("h2", "What failed meanwhile")
+    yield el("details", el("summary", f"{len(rows):,} faults in a row"), table, open=len(rows) <= 12)
 
 
 # -- then pictures and numbers -------------------------------------------------------------------------------------------

@@ -76,6 +76,9 @@ FIGURES: Final[dict[str, Figure]] = {
     "return_p50_ms": Figure("return after a storm p50, ms", detail=True),
     "return_p99_ms": Figure("return after a storm p99, ms", "lower"),
     "returned": Figure("connections cut and brought back"),
+    "faults": Figure("faults in a row"),
+    "recovery_p50_ms": Figure("from a fault until everybody had everything p50, ms", "lower"),
+    "recovery_max_ms": Figure("from a fault until everybody had everything max, ms", "lower"),
     "slow_viewers": Figure("slow viewers"),
     "met_lag_policy": Figure("of them met the lag policy"),
     "refused_for_now": Figure("handshakes refused for the time being"),
@@ -87,6 +90,12 @@ FIGURES: Final[dict[str, Figure]] = {
     "engine_cpu_us_per_message_alone": Figure("engine CPU per message with one viewer in each room, µs", "lower"),
     "engine_cpu_us_per_join": Figure("engine CPU per join, µs", "lower"),
     "hub_cpu_seconds": Figure("of it the hub, s", "lower"),
+    "broker_operations_per_second": Figure("operations asked of Redis a second"),
+    "broker_operations_per_message": Figure("operations asked of Redis per message", "lower"),
+    "broker_bytes_in_per_message": Figure("bytes to Redis per message", "lower"),
+    "broker_bytes_out_per_message": Figure("bytes from Redis per message, to all nodes", "lower"),
+    "broker_cpu_us_per_message": Figure("Redis CPU per message, µs", "lower"),
+    "link_bytes_per_batch": Figure("bytes from the hub to all its edges, per batch, snapshots and replies included", "lower"),
     "pass_us_per_frame": Figure("fan-out per frame by the wall clock, µs", "lower", detail=True),
     "frames_per_core_second": Figure("frames per engine core-second", "higher"),
     "deliveries_per_core_second": Figure("deliveries per engine core-second", "higher"),
@@ -119,6 +128,8 @@ class Record:
     :ivar lag_curve: the same for a frame's receipt after the first viewer of the same process had it.
     :ivar windows: ``{second, deliveries, p50_ms, p99_ms, max_ms}`` since the phase began.
     :ivar samples: ``{second, engine_cpu_share, engine_memory_bytes, generator_cpu_share, deliveries}`` likewise.
+    :ivar faults: ``{kind, what, second, recovery_seconds}`` of each that was brought about; the last is the time until
+        everybody had everything.
     :ivar bottleneck: the generator was; the engine can do better.
     :ivar partial: interrupted.
     """
@@ -137,6 +148,7 @@ class Record:
     lag_curve: list[tuple[float, float]] = field(default_factory=list)
     windows: list[dict[str, float]] = field(default_factory=list)
     samples: list[dict[str, float]] = field(default_factory=list)
+    faults: list[dict[str, Any]] = field(default_factory=list)
     bottleneck: bool = False
     partial: bool = False
     began: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))

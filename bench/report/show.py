@@ -144,7 +144,9 @@ def certificate_rows(certificate: Certificate) -> Iterator[tuple[str, str]]:
         ("gaps", "explicit gaps", False),
         ("late", "late", False),
         ("overlap", "resent after a resume", False),
+        ("covered", "accepted comments that a reported change of epoch has taken", False),
         ("likes", "likes, sent and counted", False),
+        ("likes_lost", "of them lost with killed edges", False),
     ):
         value = getattr(certificate, name)
         if value or always:

@@ -28,6 +28,8 @@ def test_the_headline_fits_with_as_many_workers_as_it_needs() -> None:
     assert workers == 11
     assert problems(Load(viewers=200_000, workers=workers), MACHINE) == []
     assert workers_for(10_000, MACHINE) == 0
+    assert problems(Load(viewers=200_000, workers=6, nodes=2, broker="redis"), MACHINE) == []
+    assert "--workers 6" in problems(Load(viewers=200_000, nodes=2, broker="redis"), MACHINE)[0]
 
 
 def test_each_bound_is_told_with_its_remedy() -> None:

@@ -271,6 +271,15 @@ def test_rounds_are_told_with_their_spread() -> None:
     assert "Spread" not in parsed(page(record(rounds=[{}]))).text
 
 
+def test_what_failed_meanwhile_is_told_with_its_recovery() -> None:
+    told = {"kind": "edge", "what": f"edge {NASTY}", "second": 12.5, "recovery_seconds": 0.75}
+    text = page(record(faults=[told, told | {"recovery_seconds": 91.25}]))
+    assert "2 faults in a row" in text
+    assert NASTY not in text
+    assert re.findall(r"(12\.5|0\.75|91\.25)</td>", text) == ["12.5", "0.75", "12.5", "91.25"]
+    assert "faults in a row" not in page(record())
+
+
 def test_every_figure_is_in_the_table() -> None:
     found = parsed(page(record())).text
     assert "engine memory, bytes 50,835,456 engine_memory_bytes" in found

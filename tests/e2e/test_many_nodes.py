@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import trio
-from brokers.valkey import valkey
 
+from bench.redisproc import redis_server
 from engine.client import Client, Comment, Options, open_client
 
 from .processes import Served, clean_environment, serve
@@ -24,7 +24,7 @@ ROOM = "大厅"
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
-    with tempfile.TemporaryDirectory() as directory, valkey(Path(directory), "--save", "") as server:
+    with tempfile.TemporaryDirectory() as directory, redis_server(Path(directory), "--save", "") as server:
         yield server.url
 
 

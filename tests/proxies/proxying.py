@@ -22,8 +22,7 @@ import pytest
 import trio
 from e2e.processes import Served, clean_environment, serve
 from e2e.viewers import PATIENCE
-
-from .readme import block, replaced
+from readme import block, replaced
 
 __all__ = ["HAPROXY", "NGINX", "Make", "Proxied", "program", "proxied", "served"]
 

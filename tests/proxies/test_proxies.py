@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import trio
 from e2e.viewers import JSON, MSGPACK, PATIENCE
+from readme import block
 
 from engine.client import Comment, Disconnected, Options, open_client
 from engine.errors import Close
@@ -17,7 +18,6 @@ from engine.settings import Settings
 
 from .dialing import Door, open_viewer, request
 from .proxying import HAPROXY, NGINX, Make, program, proxied, served
-from .readme import block
 
 pytestmark = pytest.mark.proxies
 

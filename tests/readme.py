@@ -14,7 +14,7 @@ import pytest
 
 __all__ = ["ROOT", "block", "replaced"]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 _README = ROOT / "README.md"
 
 
