@@ -92,6 +92,9 @@ local function report(keys, argv)
     due = told + pause_ms - room.now
     if untold then due = 0 end
     untold = true
+  elseif untold then
+    -- Perhaps the one who is to spread them, a moment too early.
+    due = told + pause_ms - room.now
   end
   -- Who leaves will not report again.
   if untold and (room.now - told >= pause_ms or room.now < told or lease == 0) then
