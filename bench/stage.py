@@ -284,6 +284,7 @@ class Stage:
         record, tally, cpu = self.record, phase.tally, phase.engine_cpu
         messages = phase.sent + phase.likes_sent
         seconds = phase.seconds or phase.wall
+        hub_cpu = _role(phase, "hub")
         record.set(
             messages_sent=messages,
             deliveries=tally.deliveries,
@@ -293,7 +294,7 @@ class Stage:
             engine_cpu_seconds=cpu,
             engine_cpu_share=cpu / phase.wall,
             engine_cpu_us_per_message=cpu * 1e6 / messages if messages else None,
-            hub_cpu_seconds=_role(phase, "hub"),
+            hub_cpu_seconds=hub_cpu,
             engine_memory_bytes=phase.after.rss_bytes,
             engine_memory_growth_bytes=phase.after.rss_bytes - phase.before.rss_bytes,
             generator_cpu_seconds=phase.generator_cpu,
@@ -314,6 +315,9 @@ class Stage:
             record.set(
                 engine_cpu_us_per_frame=cpu * 1e6 / tally.frames,
                 frames_per_viewer=tally.frames / self.audience.everybody,
+                # A batch is a frame at every viewer of its room, and every node makes its own.
+                hub_cpu_us_per_batch=hub_cpu
+                and hub_cpu * 1e6 * self.audience.everybody / (tally.frames * self.load.rooms * self.load.nodes),
                 frames_per_core_second=tally.frames / cpu if cpu else None,
                 generator_frames_per_core_second=tally.frames / phase.generator_cpu if phase.generator_cpu else None,
                 **_percentiles("lag", tally.lag, "p99", "max"),

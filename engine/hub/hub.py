@@ -154,8 +154,11 @@ class Hub:
         for room in [room for room in self._rooms.values() if port in room.ports]:
             self._detach(port, room)
 
-    async def drain(self) -> None:
-        """Accept nothing more, publish and hand over all that waits, and tell the edges that this was the last."""
+    async def drain(self, *, replaced: bool = False) -> None:
+        """Accept nothing more, publish and hand over all that waits, and tell the edges that this was the last.
+
+        :param replaced: another process goes on with the rooms, over the same broker.
+        """
         await self._publisher.drain()
         now = self._clock()
         for room in self._rooms.values():

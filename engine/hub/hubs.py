@@ -29,9 +29,12 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def make_hub(settings: Settings) -> Hub:
-    """The hub for these settings. Raises ValueError when ``redis.url`` is none; `engine.configcheck` tells earlier."""
-    return RedisHub(settings) if settings.redis.url else LocalHub(settings)
+def make_hub(settings: Settings, node: str = "") -> Hub:
+    """The hub for these settings. Raises ValueError when ``redis.url`` is none; `engine.configcheck` tells earlier.
+
+    :param node: incarnation of the node, where its hub's process may be replaced.
+    """
+    return RedisHub(settings, node) if settings.redis.url else LocalHub(settings)
 
 
 class LocalHub(Hub):
@@ -60,14 +63,15 @@ class LocalHub(Hub):
 class RedisHub(Hub):
     """A hub over Redis: one of many nodes."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, node: str) -> None:
         # Here, because it takes a library that a node by itself needs not have.
         from engine.brokers.redis import RedisBroker
 
         self._redis: RedisBroker
 
         def broker(deliver: Deliver) -> Broker:
-            self._redis = RedisBroker(settings.broker, settings.redis, deliver, budget=settings.limits.room_events_per_second)
+            budget = settings.limits.room_events_per_second
+            self._redis = RedisBroker(settings.broker, settings.redis, deliver, node=node, budget=budget)
             return self._redis
 
         super().__init__(settings, broker)
@@ -77,8 +81,11 @@ class RedisHub(Hub):
             await nursery.start(self._redis.run)
             await super().run(task_status=task_status)
 
-    async def drain(self) -> None:
+    async def drain(self, *, replaced: bool = False) -> None:
         await super().drain()
+        if replaced:
+            self._redis.hand_over()
+            return
         try:
             await self._redis.leave()
         except Unavailable as error:

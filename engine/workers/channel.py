@@ -47,6 +47,7 @@ class Start(Struct, tag="start", frozen=True):
 
     :ivar hub: path of the hub's socket.
     :ivar listeners: inherited descriptors of sockets that listen: an edge's for viewers, the hub's for edges.
+    :ivar node: incarnation of the node, the same for all its processes.
     :ivar cpu: the core to stay on; -1: any.
     :ivar waits: whether a hub accepts no edges until `Admit`, because another one still does.
     """
@@ -54,6 +55,7 @@ class Start(Struct, tag="start", frozen=True):
     settings: Settings
     hub: str
     listeners: list[int]
+    node: str = ""
     cpu: int = -1
     waits: bool = False
 

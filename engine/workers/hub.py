@@ -71,7 +71,7 @@ class _Way(End[Down, Up]):
 
 async def serve_hub(start: Start, channel: Channel) -> None:
     """Be the hub until the supervisor says so or is gone."""
-    hub = make_hub(start.settings)
+    hub = make_hub(start.settings, start.node)
     incarnation = secrets.token_hex(8)
     limit = link_limit(start.settings.room.log_bytes)
     accepting, leaving, closed, unlinked = trio.CancelScope(), trio.Event(), trio.Event(), trio.Event()
@@ -101,7 +101,7 @@ async def serve_hub(start: Start, channel: Channel) -> None:
         leaving.set()
         accepting.cancel()
         await closed.wait()
-        await hub.drain()
+        await hub.drain(replaced=True)
         # Not earlier: an edge that came to the successor while this one still spread events would open a room there at an older
         # position than the others have.
         await channel.send(Halted())

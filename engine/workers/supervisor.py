@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -58,6 +59,7 @@ class Supervisor:
         self._living: set[Child] = set()
         self._past: dict[str, dict[str, Any]] = {"hub": {}, "edge": {}}
         self._last: dict[str, list[dict[str, Any]]] = {"hub": [], "edge": []}
+        self._incarnation = secrets.token_hex(8)
         self._stopping = trio.Event()
         self._hurry = trio.CancelScope()
         self._fault = ""
@@ -77,7 +79,8 @@ class Supervisor:
 
                 def place(role: str, sockets: list[socket.socket]) -> Place:
                     cpu = self._cpus[next(number) % len(self._cpus)] if self._cpus else -1
-                    start = Start(self._settings, directory.socket_path, [each.fileno() for each in sockets], cpu)
+                    descriptors = [each.fileno() for each in sockets]
+                    start = Start(self._settings, directory.socket_path, descriptors, self._incarnation, cpu)
                     return Place(role, start, nursery, self._living, self._retire, self._give_up)
 
                 hub = place("hub", [hub_listener])

@@ -131,10 +131,12 @@ class Follower:
 
     :ivar bodies: what was said, in order, over all epochs and connections.
     :ivar gaps: that it was told of.
+    :ivar viewers: how many the room had, whenever that was told.
     """
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self.viewers: list[int] = []
         self.bodies: list[str] = []
         self.gaps: list[kinds.Gap] = []
         self._changed = trio.Event()
@@ -146,6 +148,8 @@ class Follower:
                     self.bodies.append(item.body)
                 case kinds.Gap():
                     self.gaps.append(item)
+                case kinds.Counters():
+                    self.viewers.append(item.viewers)
             self._changed.set()
             self._changed = trio.Event()
 
@@ -159,6 +163,12 @@ class Follower:
         """Wait until the room has so many likes, no more."""
         with trio.fail_after(PATIENCE):
             while self.client.counters is None or self.client.counters.likes != count:
+                await self._changed.wait()
+
+    async def until_viewers(self, count: int) -> None:
+        """Wait until the room has so many viewers."""
+        with trio.fail_after(PATIENCE):
+            while self.client.counters is None or self.client.counters.viewers != count:
                 await self._changed.wait()
 
     async def until_back(self) -> None:

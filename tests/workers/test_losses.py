@@ -19,6 +19,9 @@ async def test_a_killed_hub_costs_nothing_where_the_broker_outlives_it(tmp_path:
             crowd = await audience(stack, node.url, 6)
             epochs = {follower.client.position for follower in crowd}
             assert len(epochs) == 1
+            for follower in crowd:
+                await follower.until_viewers(6)
+                follower.viewers.clear()
             talk = Talk(*crowd[:4])
             async with talk.going_on():
                 for _ in range(3):
@@ -40,6 +43,9 @@ async def test_a_killed_hub_costs_nothing_where_the_broker_outlives_it(tmp_path:
             crowd[0].client.like()
             for follower in crowd:
                 await follower.until_likes(3 * 6 * 8 + 1)
+                # Nor was anybody counted twice, as a viewer of the hub that is gone and of its successor.
+                await follower.until_viewers(6)
+                assert max(follower.viewers, default=6) <= 6
 
 
 async def test_what_a_killed_hub_did_not_answer_its_successor_does(tmp_path: Path) -> None:

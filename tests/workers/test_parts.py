@@ -151,7 +151,7 @@ def test_a_line_holds_the_event_its_facts_and_the_process(form: str, monkeypatch
 async def test_what_is_said_over_the_channel_comes_out_as_it_went_in() -> None:
     ours, theirs = socket.socketpair()
     up, down = Channel(ours, Report), Channel(theirs, Order)
-    start = Start(Settings(node=NodeSettings(workers="auto")), "/run/hub.sock", [3, 4], 1, waits=True)
+    start = Start(Settings(node=NodeSettings(workers="auto")), "/run/hub.sock", [3, 4], "node", 1, waits=True)
     with trio.fail_after(30):
         for order in (start, Admit(), Leave(), Halt()):
             await up.send(order)

@@ -64,7 +64,9 @@ class RedisBroker(Broker):
     """See the module's docstring. `run` must be running.
 
     :param deliver: see `engine.brokers.base.Deliver`.
-    :param incarnation: of this node, never used before; drawn at random if not given.
+    :param incarnation: of this process, never used before; drawn at random if not given.
+    :param node: under which its viewers are counted; a process that takes another's place has the same, so that they are not
+        counted twice. The incarnation if not given.
     :param now_ms: what rooms take for the time, for tests; None: the server's clock, the same for all nodes.
     :param budget: of each room, see `engine.brokers.budget.Budget`.
     """
@@ -76,13 +78,15 @@ class RedisBroker(Broker):
         deliver: Deliver,
         *,
         incarnation: str = "",
+        node: str = "",
         now_ms: Callable[[], int] | None = None,
         budget: float = 0.0,
     ) -> None:
         self._lease_seconds, self._totals_seconds = redis.lease_seconds, redis.totals_seconds
         self._deliver = deliver
-        self._incarnation = incarnation or secrets.token_hex(8)
-        self._functions = Functions(settings, redis, self._incarnation, secrets.randbelow, now_ms, budget)
+        incarnation = incarnation or secrets.token_hex(8)
+        self._node = node or incarnation
+        self._functions = Functions(settings, redis, incarnation, secrets.randbelow, now_ms, budget)
         self._traffic = Traffic()
         self._mended = 0
         self._topology: Topology = open_topology(redis, self._pushed, self._restore, random.random, self._traffic)
@@ -90,7 +94,6 @@ class RedisBroker(Broker):
         self._channels: dict[bytes, Subscription] = {}
         self._joining, self._amending = Turns(), Turns()
         self._amendments = count(1)
-        self._names = count(1)
         self._publishing = Publishing(self._functions, self._topology, self._known)
         self._reports = Reports(self._functions, self._topology, self._subscriptions, self._care)
         self._menders = trio.CapacityLimiter(_MENDERS)
@@ -153,7 +156,7 @@ class RedisBroker(Broker):
     async def _subscribe(self, room: str) -> Position:
         subscription = self._subscriptions.get(room)
         if subscription is None:
-            subscription = Subscription(room, f"{self._incarnation}.{next(self._names)}", self._deliver)
+            subscription = Subscription(room, self._node, self._deliver)
             # Known from now on, so that it is restored if the connection is lost meanwhile.
             self._subscriptions[room] = self._channels[self._functions.channel(room).encode()] = subscription
             try:
@@ -192,6 +195,11 @@ class RedisBroker(Broker):
         for each in leaving:
             self._forget(each)
         await self._reports.leave(leaving)
+
+    def hand_over(self) -> None:
+        """Forget all rooms without a word to the server: another process of the node goes on with them."""
+        for each in list(self._subscriptions.values()):
+            self._forget(each)
 
     def _forget(self, subscription: Subscription) -> None:
         del self._subscriptions[subscription.room]

@@ -160,14 +160,15 @@ class Functions:
         return self._request("history", room, known, after, limit, *self._history_limits)
 
     def report(
-        self, room: str, known: Position, subscription: str, viewers: int, likes: Mapping[str, int], ended: Iterable[str]
+        self, room: str, known: Position, subscription: str, viewers: int | None, likes: Mapping[str, int], ended: Iterable[str]
     ) -> Request:
         """Answered by what `state` reads.
 
+        :param viewers: None: as many as were told last.
         :param likes: totals by source that the server does not have.
         :param ended: sources that will not be told again.
         """
-        head = (subscription, viewers, self._lease_ms, self._totals_ms, len(likes))
+        head = (subscription, "" if viewers is None else viewers, self._lease_ms, self._totals_ms, len(likes))
         return self._request("report", room, known, *head, *_chained(likes), *ended)
 
     def leave(self, room: str, known: Position, subscription: str, likes: Mapping[str, int]) -> Request:

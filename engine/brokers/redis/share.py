@@ -15,12 +15,13 @@ class News(NamedTuple):
     """What the server is to be told.
 
     :ivar epoch: of the room, in which it is news.
+    :ivar viewers: None: not known yet; those that the server knows of stay.
     :ivar likes: totals by source that it does not have.
     :ivar ended: sources that it has and that will not be told again.
     """
 
     epoch: int
-    viewers: int
+    viewers: int | None
     likes: dict[str, int]
     ended: list[str]
 
@@ -32,7 +33,7 @@ class Share:
 
     def __init__(self) -> None:
         self._likes: dict[str, int] = {}
-        self._viewers = 0
+        self._viewers: int | None = None
         self._epoch = 0
         self._told_likes: dict[str, int] = {}
         self._told_viewers: int | None = None

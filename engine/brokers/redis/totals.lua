@@ -49,7 +49,9 @@ end
 -- Renew a lease, or end it, and end those that ran out. Returns by how much the number of viewers has changed.
 local function count_viewers(room, subscription, viewers, lease)
   local subscriptions, leases = room.key .. ":v", room.key .. ":w"
-  local changed = -tonumber(redis.call("HGET", subscriptions, subscription) or 0)
+  local before = tonumber(redis.call("HGET", subscriptions, subscription) or 0)
+  viewers = viewers or before
+  local changed = -before
   if lease > 0 then
     redis.call("HSET", subscriptions, subscription, text(viewers))
     redis.call("ZADD", leases, text(room.now + lease), subscription)
@@ -66,7 +68,7 @@ local function count_viewers(room, subscription, viewers, lease)
   return changed
 end
 
--- argv: 7 subscription, 8 its viewers, 9 ms of its lease, 0 when it leaves, 10 ms between totals that are spread, 11 number of
+-- argv: 7 subscription, 8 its viewers, "" for as many as before, 9 ms of its lease, 0 when it leaves, 10 ms between totals that are spread, 11 number of
 -- sources that are told, 12... name and total of each, then the names of those that are not told any more.
 -- Reply: {epoch, head, time, version, likes, viewers, withheld, ms after which the caller should report again for the sake of others,
 -- or 0, revision of the record}
