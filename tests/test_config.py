@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -457,6 +458,8 @@ SOME_SETTING = st.sampled_from(list(SETTINGS.values()))
 SOME_VALUE = SOME_SETTING.flatmap(lambda setting: st.tuples(st.just(setting.path), values_of(setting)))
 
 
+# The first that names a Redis imports what reads its address.
+@hypothesis.settings(deadline=None)
 @given(st.lists(SOME_VALUE, max_size=6).map(dict))
 def test_any_settings_written_as_toml_load_back_or_fault_as_in_python(
     tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]
