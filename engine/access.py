@@ -6,15 +6,15 @@ Pure: knows no socket and no room; time comes in as an argument. Known to edge a
 from __future__ import annotations
 
 import secrets
-import unicodedata
 from enum import Enum, Flag, auto
 from hashlib import blake2b
 
 from engine.errors import Code, Refused
 from engine.schema import Author, Join
 from engine.settings import AccessSettings
+from engine.text import clean_line, visible
 
-__all__ = ["SERVER", "Grant", "Permission", "Rate", "Role", "admit", "check_room_name", "visible"]
+__all__ = ["SERVER", "Grant", "Permission", "Rate", "Role", "admit", "check_room_name"]
 
 
 class Permission(Flag):
@@ -84,16 +84,13 @@ def admit(join: Join, settings: AccessSettings) -> Grant:
     role = _ANONYMOUS_ROLES.get(settings.anonymous)
     if role is None:
         raise Refused(Code.FORBIDDEN, "anonymous viewers are not admitted (access.anonymous)")
-    if join.name is not None and not visible(join.name):
+    name = clean_line(join.name) if join.name is not None else ""
+    if join.name is not None and not visible(name):
         raise Refused(Code.EMPTY, "the name shows nothing")
+    attributes = {key: clean_line(value) for key, value in join.attributes.items()} or _NONE
     session = join.session or secrets.token_urlsafe(16)
     user = "guest-" + blake2b(session.encode(), digest_size=6).hexdigest()
-    return Grant(session, Author(user, join.name or "", join.attributes or _NONE), role)
-
-
-def visible(text: str) -> bool:
-    """Whether a text shows anything: more than white space, control and format characters (Unicode categories Z*, C*)."""
-    return any(unicodedata.category(character)[0] not in "ZC" for character in text)
+    return Grant(session, Author(user, name, attributes), role)
 
 
 def check_room_name(room: str) -> None:

@@ -110,7 +110,11 @@ class Leave(Struct, array_like=True, frozen=True, tag=2, gc=False):
 
 
 class Comment(Struct, array_like=True, frozen=True, tag=3, gc=False):
-    """``[3, ref, handle, body]``: say something. The `Reply` carries the offset it was given."""
+    """``[3, ref, handle, body]``: say something. The `Reply` carries the offset it was given.
+
+    :ivar body: published in normal form C, without characters that control a screen or reorder text (`engine.text`); length
+        limits are in bytes and in characters as people count them.
+    """
 
     ref: Ref
     handle: Int

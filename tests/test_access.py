@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.access import Permission, Rate, Role, admit, check_room_name, visible
+from engine.access import Permission, Rate, Role, admit, check_room_name
 from engine.errors import Code, Refused
 from engine.schema import Join
 from engine.settings import AccessSettings
@@ -161,24 +161,7 @@ def test_roles_grow() -> None:
         assert Permission.DIRECT in role.permissions
 
 
-# -- texts -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("text", ["a", "你", "😀", "。", " a ", "\u200b你", "👨‍👩‍👧", "1"])
-def test_what_shows_something_is_visible(text: str) -> None:
-    assert visible(text)
-
-
-@pytest.mark.parametrize("text", ["", " ", "\t\n", "\u3000", "\u200b\u200d\ufeff", "\u2028", "\x00\x1f", "\ue000"])
-def test_what_shows_nothing_is_not(text: str) -> None:
-    assert not visible(text)
-
-
-@given(st.text(st.characters(categories=("Z", "C"))), st.text(st.characters(categories=("L", "N", "P", "S")), min_size=1))
-def test_one_visible_character_is_enough(nothing: str, something: str) -> None:
-    assert not visible(nothing)
-    assert visible(nothing + something)
-    assert visible(something + nothing)
+# -- rooms -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("room", ["lobby", "大厅", "a b", "🎉", "房" * 85, "x" * 256, "a/b:c"])

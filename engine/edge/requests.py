@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 
 import trio
 
-from engine.access import Permission, Rate, admit, check_room_name, visible
+from engine.access import Permission, Rate, admit, check_room_name
 from engine.edge.rooms import Rooms
 from engine.edge.session import Refusal, Session, Wire
 from engine.errors import Close, Code, Refused
@@ -18,6 +18,7 @@ from engine.link.messages import DirectTo, Say
 from engine.room.encoder import encode_message
 from engine.schema import Comment, Custom, Direct, Join, Leave, Like, Malformed, Ping, Pong, Quality, Reply
 from engine.settings import Settings
+from engine.text import clean, length, visible
 from engine.ws import Message, Opcode
 
 __all__ = ["Requests"]
@@ -41,7 +42,7 @@ class Requests:
         self._message_rate = Rate(limits.messages_per_second, limits.messages_burst)
         self._comment_rate = Rate(limits.comments_per_second, limits.comments_burst)
         self._like_rate = Rate(limits.likes_per_second, limits.likes_burst)
-        self._comment_bytes = limits.comment_bytes
+        self._comment_bytes, self._comment_characters = limits.comment_bytes, limits.comment_characters
         self.received = 0
 
     def count(self, session: Session, frames: int) -> None:
@@ -106,8 +107,8 @@ class Requests:
         # UTF-8 takes at most four bytes for a character: most comments are short enough to say so without encoding them.
         if len(body) * 4 > self._comment_bytes and len(body.encode()) > self._comment_bytes:
             raise Refused(Code.TOO_LONG, f"a comment has at most {self._comment_bytes} bytes (limits.comment_bytes)")
-        if not name and not visible(body):
-            raise Refused(Code.EMPTY, "the comment shows nothing")
+        if not name:
+            body = self._cleaned(body)
         self._take_comment(session)
         assert session.author is not None
         self._rooms.say(Say(room, session.viewer, session.secret, ref, session.author, body, name))
@@ -115,9 +116,10 @@ class Requests:
     def _direct(self, session: Session, direct: Direct) -> None:
         room = self._in_room(session, direct.handle)
         self._permit(session, Permission.DIRECT)
+        body = self._cleaned(direct.body)
         self._take_comment(session)
         assert session.author is not None
-        self._rooms.direct(DirectTo(room, session.author, direct.user, direct.body))
+        self._rooms.direct(DirectTo(room, session.author, direct.user, body))
         self._answer(session, direct.ref, Code.OK)
 
     def _like(self, session: Session, like: Like) -> None:
@@ -156,6 +158,17 @@ class Requests:
     def _permit(self, session: Session, permission: Permission) -> None:
         if permission not in session.role.permissions:
             raise Refused(Code.FORBIDDEN, f"the role {session.role.value} may not {str(permission.name).lower()}")
+
+    def _cleaned(self, body: str) -> str:
+        """What is published of a text that somebody wrote. Raises `Refused` for one that shows nothing or is too long."""
+        body = clean(body)
+        if not visible(body):
+            raise Refused(Code.EMPTY, "the comment shows nothing")
+        if length(body, self._comment_characters) > self._comment_characters:
+            raise Refused(
+                Code.TOO_LONG, f"a comment has at most {self._comment_characters} characters (limits.comment_characters)"
+            )
+        return body
 
     def _take_comment(self, session: Session) -> None:
         state = self._comment_rate.take(session.comment_rate, trio.current_time())

@@ -212,6 +212,33 @@ async def test_too_long(running: Running, codec: str, body: str) -> None:
         await unharmed(viewer)
 
 
+async def test_too_many_characters_as_people_count_them(running: Running, codec: str) -> None:
+    family = "👨\u200d👩\u200d👧\u200d👦"
+    limits = {"comment_characters": 12, "comment_bytes": 1_000}
+    async with running(lively(limits=limits)) as node, open_viewer("raw", node.url, codec) as viewer:
+        await viewer.join("r")
+        assert (await viewer.ask(COMMENT, viewer.handle, family * 12)).code == Code.OK
+        reply = await viewer.ask(COMMENT, viewer.handle, family * 13)
+        assert reply.code == Code.TOO_LONG
+        assert "limits.comment_characters" in reply.text
+        await unharmed(viewer)
+
+
+async def test_a_comment_and_a_name_are_shown_without_what_may_do_harm(running: Running, codec: str) -> None:
+    async with (
+        running(lively()) as node,
+        open_viewer("raw", node.url, codec) as viewer,
+        open_viewer("raw", node.url, codec) as spoofer,
+    ):
+        await viewer.join("r")
+        await spoofer.join("r", name=" 小\u202e 明\n", attributes={"badge": "a\x1b[31m"})
+        assert (await spoofer.ask(COMMENT, spoofer.handle, "e\u0301\u202egnp.exe\r\n" + "o" + "\u0330" * 99)).code == Code.OK
+        await viewer.until_offset(1)
+        assert viewer.bodies == ["égnp.exe\no" + "\u0330" * 4]
+        [event] = viewer.events.values()
+        assert event[1][1:] == ["小 明", {"badge": "a[31m"}]
+
+
 @pytest.mark.parametrize("body", ["", " ", "\n\t", "\u200b\u2060", "\u3000", "\x00", "\u202e\ufeff"])
 async def test_empty(running: Running, codec: str, body: str) -> None:
     async with running(lively()) as node, open_viewer("raw", node.url, codec) as viewer:
