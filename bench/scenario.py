@@ -20,6 +20,7 @@ __all__ = ["OPEN_LIMITS", "Scenario", "common_sections", "read_scenario", "shipp
 
 PLENTY: Final = 1_000_000
 OPEN_LIMITS: Final = {
+    "comment_characters": 16_384,
     "comments_per_second": float(PLENTY),
     "comments_burst": PLENTY,
     "likes_per_second": float(PLENTY) * 1000,

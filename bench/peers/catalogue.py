@@ -53,6 +53,7 @@ class Engine(Adapter):
             "edge": {"host": "127.0.0.1", "port": port, "compression": False},
             "limits": {
                 "comment_bytes": 16_384,
+                "comment_characters": 16_384,
                 "comments_per_second": float(PLENTY),
                 "comments_burst": PLENTY,
                 "messages_per_second": float(PLENTY),

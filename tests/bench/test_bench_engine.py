@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
+from runs import Runs, started
 
-ROOT = Path(__file__).parents[2]
 RUNS = {
     "burst": ("--viewers", "60", "--codec", "json"),
     "mixed-evening": ("--rooms", "8", "--viewers", "12", "--rate", "3", "--seconds", "3", "--storm-every-seconds", "1"),
@@ -23,47 +18,24 @@ RUNS = {
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[subprocess.Popen[str], Path]]]:
-    """All at once: they mostly wait."""
-    started = {}
-    for name, options in RUNS.items():
-        record = tmp_path_factory.mktemp(name) / "record.json"
-        command = [sys.executable, "-m", "bench.cli", "run", name, *options, "--json", str(record)]
-        started[name] = (subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True), record)
-    yield started
-    for process, _ in started.values():
-        process.terminate()
-        process.communicate()
-
-
-def outcome(runs: dict[str, tuple[subprocess.Popen[str], Path]], name: str) -> dict[str, Any]:
-    """The record of a run, which must be verified."""
-    process, path = runs[name]
-    output, _ = process.communicate(timeout=100)
-    assert process.returncode == 0, output
-    record: dict[str, Any] = json.loads(path.read_text())
-    return record
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    with started(tmp_path_factory.mktemp("runs"), {name: (name, *options) for name, options in RUNS.items()}) as made:
+        yield made
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_the_certificate_balances_to_the_byte(runs: dict[str, tuple[subprocess.Popen[str], Path]], name: str) -> None:
-    record = outcome(runs, name)
-    certificate = record["certificate"]
-    assert record["verified"]
-    assert certificate["expected"] == certificate["delivered"] + certificate["in_gaps"] > 0
-    assert (certificate["lost"], certificate["doubled"], certificate["reordered"]) == (0, 0, 0)
-    assert certificate["connections_closed"] == certificate["connections"] == record["viewers"]
-    assert certificate["bytes_read"] == certificate["bytes_written"] > 0
+def test_the_certificate_balances_to_the_byte(runs: Runs, name: str) -> None:
+    assert runs.outcome(name)["scenario"] == name
 
 
-def test_those_cut_off_came_back(runs: dict[str, tuple[subprocess.Popen[str], Path]]) -> None:
-    assert outcome(runs, "reconnect-storm")["figures"]["returned"] == 20
+def test_those_cut_off_came_back(runs: Runs) -> None:
+    assert runs.outcome("reconnect-storm")["figures"]["returned"] == 20
 
 
-def test_those_who_stopped_met_a_gap(runs: dict[str, tuple[subprocess.Popen[str], Path]]) -> None:
-    figures = outcome(runs, "slow-viewers")["figures"]
+def test_those_who_stopped_met_a_gap(runs: Runs) -> None:
+    figures = runs.outcome("slow-viewers")["figures"]
     assert figures["slow_viewers"] == figures["met_lag_policy"] == 4
 
 
-def test_likes_arrive_to_the_last_one(runs: dict[str, tuple[subprocess.Popen[str], Path]]) -> None:
-    assert outcome(runs, "likes")["certificate"]["likes"] > 3_800
+def test_likes_arrive_to_the_last_one(runs: Runs) -> None:
+    assert runs.outcome("likes")["certificate"]["likes"] > 3_800

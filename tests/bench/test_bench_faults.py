@@ -12,16 +12,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
+from runs import ROOT, Runs, started
 
 from bench.faults import possible
 from bench.load import FAULT_KINDS, Load
 from bench.redisproc import RedisProcess
 from bench.site import Backing
 
-ROOT = Path(__file__).parents[2]
 SMALL = ("--viewers", "40", "--senders", "4", "--rate", "20")
 RUNS = {
     "everything": ("faults", *SMALL, "--broker", "redis", "--faults", "8", "--seed", "2"),
@@ -32,38 +31,15 @@ RUNS = {
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[subprocess.Popen[str], Path]]]:
-    """All at once: they mostly wait."""
-    started = {}
-    for name, options in RUNS.items():
-        record = tmp_path_factory.mktemp("run") / "record.json"
-        command = [sys.executable, "-m", "bench.cli", "run", *options, "--json", str(record)]
-        started[name] = (subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True), record)
-    yield started
-    for process, _ in started.values():
-        process.terminate()
-        process.communicate()
-
-
-def outcome(runs: dict[str, tuple[subprocess.Popen[str], Path]], name: str) -> dict[str, Any]:
-    """The record of a run, which must be verified."""
-    process, path = runs[name]
-    output, _ = process.communicate(timeout=110)
-    assert process.returncode == 0, output
-    record: dict[str, Any] = json.loads(path.read_text())
-    certificate = record["certificate"]
-    assert record["verified"]
-    assert certificate["expected"] == certificate["delivered"] + certificate["in_gaps"] > 0
-    assert (certificate["lost"], certificate["doubled"], certificate["reordered"]) == (0, 0, 0)
-    assert certificate["connections_closed"] == certificate["connections"] == record["viewers"]
-    assert certificate["bytes_read"] == certificate["bytes_written"] > 0
-    return record
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    with started(tmp_path_factory.mktemp("runs"), RUNS) as made:
+        yield made
 
 
 def test_nothing_is_lost_or_begun_anew_when_processes_a_redis_that_keeps_all_or_ways_fail(
-    runs: dict[str, tuple[subprocess.Popen[str], Path]],
+    runs: Runs,
 ) -> None:
-    record = outcome(runs, "everything")
+    record = runs.outcome("everything")
     kinds = {told["kind"] for told in record["faults"]}
     assert kinds == set(possible(Load(**record["load"]))) == set(FAULT_KINDS) - {"failover"}
     assert record["figures"]["faults"] == 8
@@ -73,21 +49,21 @@ def test_nothing_is_lost_or_begun_anew_when_processes_a_redis_that_keeps_all_or_
     assert record["certificate"]["covered"] == 0
 
 
-def test_a_failover_begins_a_new_epoch_and_everybody_is_told(runs: dict[str, tuple[subprocess.Popen[str], Path]]) -> None:
-    record = outcome(runs, "failover")
+def test_a_failover_begins_a_new_epoch_and_everybody_is_told(runs: Runs) -> None:
+    record = runs.outcome("failover")
     assert [told["kind"] for told in record["faults"]] == ["failover"]
     assert record["certificate"]["gaps"] >= record["viewers"]
 
 
 def test_one_node_by_itself_survives_the_loss_of_its_processes(
-    runs: dict[str, tuple[subprocess.Popen[str], Path]],
+    runs: Runs,
 ) -> None:
-    record = outcome(runs, "one node")
+    record = runs.outcome("one node")
     assert {told["kind"] for told in record["faults"]} == {"edge", "hub", "hang", "pause"}
 
 
-def test_what_two_nodes_ask_of_redis_is_counted(runs: dict[str, tuple[subprocess.Popen[str], Path]]) -> None:
-    record = outcome(runs, "two nodes")
+def test_what_two_nodes_ask_of_redis_is_counted(runs: Runs) -> None:
+    record = runs.outcome("two nodes")
     figures = record["figures"]
     assert 0 < figures["broker_operations_per_message"] < 3
     assert figures["broker_bytes_out_per_message"] > 48

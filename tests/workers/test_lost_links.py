@@ -175,7 +175,7 @@ async def test_what_was_published_before_its_answer_was_lost_is_not_there_twice(
 
 
 async def test_input_beyond_the_bound_is_refused_and_the_rest_is_kept() -> None:
-    limits = {"comment_bytes": 16_384}
+    limits = {"comment_bytes": 16_384, "comment_characters": 16_384}
     async with open_cutting(1, limits=limits, edge={"message_bytes": 1 << 20}) as cutting, AsyncExitStack() as stack:
         speaker = await seated(stack, cutting, 0)
         await cutting.cut(0)
