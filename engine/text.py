@@ -21,29 +21,28 @@ _MARKS_MAX: Final = 4
 """Marks upon one character. Languages need up to three (Vietnamese and Hebrew decomposed, Thai)."""
 _FILLERS: Final = "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u2800\u3164\ufeff\uffa0"
 """Letters and spaces that show nothing: they pass for a name or a comment that seems to be there."""
-_HARMFUL: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1 controls but tab and line feed
+_HARM: Final = (
+    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1 controls but tab and line feed
     "\u2028\u2029"  # line and paragraph separators
     "\u202a-\u202e\u2066-\u2069"  # embeddings, overrides, isolates
     "\u206a-\u206f\ufff9-\ufffb"  # deprecated format characters, annotations
-    f"{_FILLERS}]"
+    f"{_FILLERS}"
 )
+_MARKS: Final = "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
+_HARMFUL: Final = re.compile(f"[{_HARM}]")
+_SUSPECT: Final = re.compile(f"[\t{_HARM}{_MARKS}]")
+"""What most texts have none of; one look then is enough."""
 _NEWLINES: Final = re.compile("\r\n?|\x85|\u2028|\u2029")
-_PILE: Final = re.compile(
-    f"([\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{{{_MARKS_MAX}}})"
-    "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+"
-)
+_PILE: Final = re.compile(f"([{_MARKS}]{{{_MARKS_MAX}}})[{_MARKS}]+")
 _SPACES: Final = re.compile(r"\s+")
 
 
 def clean(text: str) -> str:
     """A text of one or more lines, safe to show. Cleaning twice changes nothing more."""
-    if text.isascii() and text.isprintable():
+    if _SUSPECT.search(text) is None and unicodedata.is_normalized("NFC", text):
         return text
     text = _HARMFUL.sub("", _NEWLINES.sub("\n", text)).replace("\t", " ")
-    if not unicodedata.is_normalized("NFC", text):
-        text = unicodedata.normalize("NFC", text)
-    return _PILE.sub(r"\1", text)
+    return _PILE.sub(r"\1", unicodedata.normalize("NFC", text))
 
 
 def clean_line(text: str) -> str:
@@ -69,4 +68,8 @@ def _clusters() -> Any:
 
 def visible(text: str) -> bool:
     """Whether a text shows anything: more than white space, control and format characters (Unicode categories Z*, C*)."""
-    return any(unicodedata.category(character)[0] not in "ZC" for character in text)
+    # No comprehension: it is over at the first character of nearly every text.
+    for character in text:  # noqa: SIM110
+        if unicodedata.category(character)[0] not in "ZC":
+            return True
+    return False
