@@ -86,7 +86,7 @@ class RedisBroker(Broker):
         self._deliver = deliver
         incarnation = incarnation or secrets.token_hex(8)
         self._node = node or incarnation
-        self._functions = Functions(settings, redis, incarnation, secrets.randbelow, now_ms, budget)
+        self._functions = Functions(settings, redis, incarnation, random.randrange, now_ms, budget)
         self._traffic = Traffic()
         self._mended = 0
         self._topology: Topology = open_topology(redis, self._pushed, self._restore, random.random, self._traffic)

@@ -255,6 +255,8 @@ class Server:
 
         Raises `Unavailable`, also if it was perhaps carried out. Raises coredis's ``MovedError``.
         """
+        if call.reply is not None and call.reply.fine and call.replicas is None:
+            return call.reply.value
         with trio.move_on_at(call.deadline):
             while True:
                 if call.reply is None:

@@ -56,39 +56,56 @@ class Lost(Exception):
 
 
 class Reply:
-    """What becomes of a request. The reply is taken off the wire whether or not anybody waits for it."""
+    """What becomes of a request. The reply is taken off the wire whether or not anybody waits for it.
 
-    __slots__ = ("_done", "_error", "_last", "_value", "size")
+    :ivar value: once it is `fine`.
+    """
+
+    __slots__ = ("_bell", "_done", "_error", "_last", "size", "value")
 
     def __init__(self, size: int, last: bytes | None = None) -> None:
         self.size = size
         self._last = last
-        self._done = trio.Event()
-        self._value: Any = None
+        self._done = False
+        # Of many requests that were sent together, the first is waited for; most others have been answered then.
+        self._bell: trio.Event | None = None
+        self.value: Any = None
         self._error: Exception | None = None
+
+    @property
+    def fine(self) -> bool:
+        """Whether it has come and is no error."""
+        return self._done and self._error is None
 
     async def wait(self) -> Any:
         """The value. Raises `Lost`, or coredis's `RedisError` if the server answered with one."""
-        await self._done.wait()
+        if not self._done:
+            self._bell = self._bell or trio.Event()
+            await self._bell.wait()
         if self._error is not None:
             raise self._error
-        return self._value
+        return self.value
 
     def take(self, value: Any) -> bool:
         """A reply came; returns whether it was the last one to this request."""
         if isinstance(value, RedisError):
             self._error = self._error or value
         else:
-            self._value = value
+            self.value = value
         if self._last is not None and value != self._last:
             return False
-        self._done.set()
+        self._finish()
         return True
 
     def lose(self, error: Lost) -> None:
         """No reply will come."""
         self._error = error
-        self._done.set()
+        self._finish()
+
+    def _finish(self) -> None:
+        self._done = True
+        if self._bell is not None:
+            self._bell.set()
 
 
 def _pack(parts: Iterable[Part]) -> bytes:
