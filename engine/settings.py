@@ -201,7 +201,7 @@ class LimitSettings:
     comment_bytes: Annotated[int, Ge(1), Le(16_384), doc("Longest comment, in bytes of UTF-8.")] = 2_000
     comment_characters: Annotated[
         int, Ge(1), Le(16_384), doc("Longest comment, in characters as people count them: an emoji of seven parts is one.")
-    ] = 500
+    ] = 2_000
     comments_per_second: Annotated[float, Gt(0), Le(1e9), doc("Comments and custom events of one viewer, on average.")] = 2.0
     comments_burst: Annotated[
         int, Ge(1), Le(1_000_000_000), doc("Comments and custom events a viewer who was silent may send at once.")

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from engine.text import clean
+
 from .conftest import Connect, Running
 from .nodes import lively
 from .viewers import CUSTOM, DIRECT, JSON, LEAVE, LIKE, MSGPACK, Viewer, open_viewer
@@ -29,7 +31,7 @@ async def say_all(viewer: Viewer, texts: tuple[str, ...], offsets: dict[int, tup
     for number, text in enumerate(texts):
         offset = await viewer.comment(text)
         assert offset not in offsets, "two comments at one offset"
-        offsets[offset] = (viewer.user, viewer.refs, text)
+        offsets[offset] = (viewer.user, viewer.refs, clean(text))
         await viewer.send(LIKE, viewer.handle, number + 1)
 
 
