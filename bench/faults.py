@@ -120,11 +120,14 @@ class Faults:
         """One of the nodes' processes."""
         number = self._random.randrange(len(self._site.nodes))
         role = self._random.choice(roles)
-        found = self._site.nodes[number].processes(role)
-        while not found:
-            # The one before it has just been replaced.
-            time.sleep(0.05)
-            found = self._site.nodes[number].processes(role)
+        found: list[int] = []
+
+        def is_there() -> bool:
+            found[:] = self._site.nodes[number].processes(role)
+            return bool(found)
+
+        # The one before it may be about to be replaced.
+        until(is_there)
         return self._random.choice(sorted(found)), f"{role} of node {number}"
 
     def _kill(self, role: str) -> str:

@@ -194,11 +194,11 @@ def _is_free(port: int) -> bool:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait, bounded, for what servers agree upon among themselves. Raises `RedisError`."""
+    """Wait, bounded, for what processes bring about among themselves. Raises `RedisError`."""
     deadline = time.monotonic() + START_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise RedisError("the Redis servers did not agree")
+            raise RedisError(f"what was waited for did not come about within {START_SECONDS:g} s")
         time.sleep(0.02)
 
 
