@@ -6,15 +6,33 @@ Pure: knows no socket and no room; time comes in as an argument. Known to edge a
 from __future__ import annotations
 
 import secrets
+from base64 import urlsafe_b64encode
 from enum import Enum, Flag, auto
+from functools import lru_cache
 from hashlib import blake2b
+from typing import Final
+
+from msgspec import Struct
 
 from engine.errors import Code, Refused
-from engine.schema import Author, Join
+from engine.schema import BACKSTAGE, EVERYWHERE, Author, Join, RankedAuthor
 from engine.settings import AccessSettings
 from engine.text import clean_line, visible
+from engine.tokens import Claims, mint, tokens_of
 
-__all__ = ["SERVER", "Grant", "Permission", "Rate", "Role", "admit", "check_room_name"]
+__all__ = [
+    "SERVER",
+    "VIEWER",
+    "Grant",
+    "Permission",
+    "Rate",
+    "Role",
+    "Standing",
+    "admit",
+    "check_room_name",
+    "mint",
+    "shown",
+]
 
 
 class Permission(Flag):
@@ -24,6 +42,11 @@ class Permission(Flag):
     LIKE = auto()
     CUSTOM = auto()
     DIRECT = auto()
+    VOTE = auto()
+    MODERATE = auto()
+    """Mute, ban, delete, decide on what is held; enter backstage."""
+    LEAD = auto()
+    """Notices, and what the room is: its mode, cards, polls, pins, its life."""
 
 
 class Role(Enum):
@@ -41,8 +64,8 @@ class Role(Enum):
         return _PERMISSIONS[self]
 
 
-_SPEAK = Permission.COMMENT | Permission.LIKE
-_LEAD = _SPEAK | Permission.CUSTOM | Permission.DIRECT
+_SPEAK = Permission.COMMENT | Permission.LIKE | Permission.VOTE
+_LEAD = _SPEAK | Permission.CUSTOM | Permission.DIRECT | Permission.MODERATE | Permission.LEAD
 _PERMISSIONS = {
     Role.READER: Permission(0),
     Role.VIEWER: _SPEAK,
@@ -51,52 +74,159 @@ _PERMISSIONS = {
     Role.SERVER: _LEAD,
 }
 
-SERVER = Author("server")
+SERVER: Final = RankedAuthor("server", role="server")
 """Author of what the node itself says when its caller names nobody."""
 
-_NONE: dict[str, str] = {}
+
+class Standing(Struct, array_like=True, frozen=True, gc=False):
+    """What a viewer is, beyond who.
+
+    :ivar role: value of `Role`.
+    :ivar level: as its product ranks it; 0 for a guest.
+    :ivar follower: whether it follows the host.
+    """
+
+    role: str = "viewer"
+    level: int = 0
+    follower: bool = False
+
+
+VIEWER: Final = Standing()
+
+
+def shown(author: Author, standing: Standing) -> Author:
+    """The author as events carry it: with role and level, if they are not those of just anybody."""
+    if standing.role == Role.VIEWER.value and not standing.level:
+        return author
+    return RankedAuthor(author.id, author.name, author.attributes, standing.role, standing.level)
+
+
+@lru_cache(maxsize=1024)
+def _standing(role: str, level: int, follower: bool) -> Standing:
+    """One object for all who stand alike: a hundred thousand viewers do."""
+    made = Standing(role, level, follower)
+    return VIEWER if made == VIEWER else made
+
+
+_NONE: Final[dict[str, str]] = {}
 """Shared by all users without attributes: an empty dictionary for each would be a tenth of a viewer's memory."""
 
-_ANONYMOUS_ROLES = {"write": Role.VIEWER, "read": Role.READER}
+_ANONYMOUS_ROLES: Final = {"write": Role.VIEWER, "read": Role.READER}
+_GUEST: Final = "guest-"
+"""Begins the ids of guests, and of nobody else."""
+_BOUND: Final = "t-"
+"""Begins the sessions of users with a token, and no guest's."""
 
 
 class Grant:
     """What a join was granted.
 
-    :ivar session: secret of the viewer; the client's own if it brought one.
+    :ivar session: secret of the viewer; the client's own if it may have it.
     :ivar author: identity that its events carry.
     """
 
-    __slots__ = ("author", "role", "session")
+    __slots__ = ("author", "role", "session", "standing")
 
-    def __init__(self, session: str, author: Author, role: Role) -> None:
+    def __init__(self, session: str, author: Author, role: Role, standing: Standing = VIEWER) -> None:
         self.session = session
         self.author = author
         self.role = role
+        self.standing = standing
 
 
-def admit(join: Join, settings: AccessSettings) -> Grant:
-    """Decide on a join without a token. Raises `Refused`.
+def admit(join: Join, settings: AccessSettings, now_ms: int) -> Grant:
+    """Decide on a join: by its token, or as a guest if it has none.
 
-    A guest's id is derived from its secret session: the same after a reconnect, and nobody else can take it, whatever name
-    it chooses.
+    :param now_ms: Unix milliseconds, by the same clock as the product's.
+    :raises Refused: ``BAD_TOKEN``, ``FORBIDDEN``, or ``EMPTY`` for a name that shows nothing.
     """
+    grant = _guest(join, settings) if join.token is None else _bearer(join, join.token, settings, now_ms)
+    if join.room.endswith(BACKSTAGE) and Permission.MODERATE not in grant.role.permissions:
+        raise Refused(Code.FORBIDDEN, "only moderators and hosts may go backstage")
+    return grant
+
+
+def _guest(join: Join, settings: AccessSettings) -> Grant:
+    """A guest's id is derived from its secret session: the same after a reconnect, and nobody else can take it, whatever name
+    it chooses."""
     role = _ANONYMOUS_ROLES.get(settings.anonymous)
     if role is None:
         raise Refused(Code.FORBIDDEN, "anonymous viewers are not admitted (access.anonymous)")
-    name = clean_line(join.name) if join.name is not None else ""
-    if join.name is not None and not visible(name):
+    session = join.session or f"g-{secrets.token_urlsafe(16)}"
+    if session.startswith(_BOUND):
+        # Of a user who has lost its token, or somebody else's: what was said and liked under it is not this guest's.
+        session = f"g-{_text(blake2b(session.encode(), digest_size=15).digest())}"
+    user = _GUEST + blake2b(session.encode(), digest_size=6).hexdigest()
+    return Grant(session, Author(user, _name(join.name), _attributes(join.attributes)), role, _standing(role.value, 0, False))
+
+
+def _bearer(join: Join, token: str, settings: AccessSettings, now_ms: int) -> Grant:
+    """The token decides on id, role and rooms; the viewer names itself only where the token says nothing."""
+    if not settings.secret:
+        raise Refused(Code.BAD_TOKEN, "this server takes no tokens (access.secret)")
+    tokens = tokens_of(settings.secret)
+    claims = tokens.read(token, now_ms / 1000)
+    if not claims.covers(join.room.removesuffix(BACKSTAGE)):
+        raise Refused(Code.BAD_TOKEN, "the token is not for this room")
+    role = Role(claims.role)
+    user = _user(claims)
+    name = clean_line(claims.name)
+    if not visible(name):
+        name = _name(join.name)
+    attributes = _attributes(join.attributes if claims.attributes is None else claims.attributes)
+    author = Author(user, name, attributes)
+    if claims.level or role not in _PLAIN:
+        author = RankedAuthor(user, name, attributes, claims.role, claims.level)
+    # A session is bound to its user: with one of somebody else a viewer gets another of its own, so that nobody can take
+    # (session, ref) of another, or its count of likes. Its own comes out as it is.
+    brought = join.session or ""
+    if brought.startswith(_BOUND):
+        nonce = brought[len(_BOUND) : len(_BOUND) + _NONCE]
+    elif brought:
+        nonce = _text(blake2b(brought.encode(), digest_size=9).digest())
+    else:
+        nonce = secrets.token_urlsafe(9)
+    session = f"{_BOUND}{nonce}{_text(tokens.seal(nonce + user, 12))}"
+    return Grant(session, author, role, _standing(claims.role, claims.level, claims.follower))
+
+
+_NONCE: Final = 12
+"""Characters of a bound session that tell the sessions of one user apart."""
+_PLAIN: Final = (Role.VIEWER, Role.READER)
+
+
+def _user(claims: Claims) -> str:
+    user = claims.sub
+    if not user.isprintable() or clean_line(user) != user or not visible(user):
+        raise Refused(Code.BAD_TOKEN, "the token: sub must be printable, without white space around it")
+    if user.startswith(_GUEST) or (user == SERVER.id and claims.role != Role.SERVER.value):
+        raise Refused(Code.BAD_TOKEN, f"the token: sub may not be {SERVER.id} nor begin with {_GUEST}")
+    return user
+
+
+def _name(text: str | None) -> str:
+    if text is None:
+        return ""
+    name = clean_line(text)
+    if not visible(name):
         raise Refused(Code.EMPTY, "the name shows nothing")
-    attributes = {key: clean_line(value) for key, value in join.attributes.items()} or _NONE
-    session = join.session or secrets.token_urlsafe(16)
-    user = "guest-" + blake2b(session.encode(), digest_size=6).hexdigest()
-    return Grant(session, Author(user, name, attributes), role)
+    return name
+
+
+def _attributes(given: dict[str, str]) -> dict[str, str]:
+    return {key: clean_line(value) for key, value in given.items()} or _NONE
+
+
+def _text(data: bytes) -> str:
+    return urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def check_room_name(room: str) -> None:
     """Raise `Refused` for a name that cannot be told from another by looking at it or breaks a log line."""
     if not room.isprintable() or room != room.strip() or len(room.encode()) > 256:
         raise Refused(Code.BAD_ROOM, "a room's name is printable, at most 256 bytes, without white space around it")
+    if room == EVERYWHERE:
+        raise Refused(Code.BAD_ROOM, f"{EVERYWHERE} is no room of its own")
 
 
 class Rate:

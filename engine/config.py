@@ -1,7 +1,7 @@
 """Settings from files, the environment and the command line; every fault of all of them at once, in plain words.
 
 Owns where values come from and which source wins. Must not know what a setting does or what is allowed: the model is
-`engine.settings`, `engine.configcheck` judges values, and the words come from `engine.configfile`.
+`engine.settings`, `engine.configvalues` and `engine.configcheck` judge values, and the words come from `engine.configfile`.
 
 Each value is validated on its own, by pydantic, in the source that holds it. pydantic-settings was not used: it merges
 its sources before it validates, so that a fault cannot say where its value came from, and ignores misspelt variables.
@@ -11,25 +11,25 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
-
-from engine.configcheck import Fault, broken_rules, check, explain, validate
+from engine.configcheck import broken_rules, check, value_of
 from engine.configfile import SECTIONS, SETTINGS, Setting, toml_value
+from engine.configvalues import Fault, read, shown
 from engine.errors import RoomcastError
 from engine.settings import Settings
 
 __all__ = ["ConfigError", "Fault", "check", "load", "report"]
 
 _PREFIX: Final = "ROOMCAST_"
+_BESIDE: Final = [each.path for each in SETTINGS.values() if not each.section]
+"""Settings that stand beside the sections."""
 
 
 class ConfigError(RoomcastError):
@@ -58,8 +58,9 @@ def load(
     """Read the settings. Later wins: the defaults, the file, the environment, the overrides. All of them must be valid.
 
     :param path: a TOML file; None for none. Types are strict there, but a whole number may stand for a fraction.
-    :param environ: ``ROOMCAST_EDGE__PORT`` sets ``edge.port``; a list is written as in TOML or JSON. Variables without
-        ``__`` are left alone: Kubernetes sets ``ROOMCAST_PORT`` and the like for a service called roomcast.
+    :param environ: ``ROOMCAST_EDGE__PORT`` sets ``edge.port``, ``ROOMCAST_FEEDS`` all feeds; lists and tables are written as
+        in TOML, on one line, or as in JSON. Other variables without ``__`` are left alone: Kubernetes sets ``ROOMCAST_PORT``
+        and the like for a service called roomcast.
     :param overrides: ``{section: {name: value}}`` from the command line. None means not given; text is parsed as in the
         environment.
     :raises ConfigError: with all faults.
@@ -79,20 +80,15 @@ def report(path: Path, *, environ: Mapping[str, str] = os.environ) -> tuple[int,
         return 1, f"{path} cannot be used, {what}:\n{error}"
     lines = []
     for setting in SETTINGS.values():
-        value = getattr(getattr(settings, setting.section), setting.name)
+        value = value_of(setting, settings)
         if value != setting.default:
             origin = sources[setting.path]
             default = toml_value(setting.default)
-            lines.append(f"{setting.path} = {_without_password(toml_value(value))} (default {default}; {origin})")
+            lines.append(f"{setting.path} = {toml_value(shown(setting.path, value))} (default {default}; {origin})")
     if not lines:
         return 0, f"{path} is valid; every setting has its default."
     what = "1 setting deviates" if len(lines) == 1 else f"{len(lines)} settings deviate"
     return 0, "\n".join([f"{path} is valid; {what} from the defaults:", *lines])
-
-
-def _without_password(text: str) -> str:
-    """A value as it may be shown: URLs lose what stands between the colon and the @ in front of the host."""
-    return re.sub(r"(://[^/@:]*:)[^/]*@", r"\1…@", text)
 
 
 # -- sources -----------------------------------------------------------------------------------------------------------
@@ -124,12 +120,14 @@ def _load(
             continue
         setting = found.setting
         sources[setting.path] = found.source
-        try:
-            sections[setting.section][setting.name] = _convert(found)
-        except ValidationError as error:
-            faults += explain(setting, found.value, error, found.source)
+        value, wrong = _read(found)
+        if wrong:
+            faults += wrong
             unsure.add(setting.path)
-    settings = Settings(**{section: model(**sections[section]) for section, model in SECTIONS.items()})
+        else:
+            sections.setdefault(setting.section, {})[setting.name] = value
+    beside = sections.pop("", {})
+    settings = Settings(**{section: model(**sections[section]) for section, model in SECTIONS.items()}, **beside)
     for fault, paths in broken_rules(settings, unsure):
         origins = [sources.get(each, "default") for each in paths]
         plain = origins[0] if len(set(origins)) == 1 else ", ".join(map("{}: {}".format, paths, origins))
@@ -185,10 +183,12 @@ def _position(text: str) -> tuple[int, int]:
 
 def _from_table(table: Mapping[str, Any], source: str, *, lenient: bool = False) -> Iterator[_Given | Fault]:
     for section, content in table.items():
-        if section not in SECTIONS:
+        if section in SETTINGS:
+            yield _Given(SETTINGS[section], content, source, lenient)
+        elif section not in SECTIONS:
             kind = "section" if isinstance(content, Mapping) else "setting"
             near = _nearest(section)
-            meant = f"[{near}]" if near in SECTIONS else near
+            meant = f"[{near}]" if near in SECTIONS else f"[{near}.NAME]" if near in _BESIDE else near
             yield Fault(section, content, f"there is no such {kind}", source, meant)
         elif not isinstance(content, Mapping):
             yield Fault(section, content, f"must be a section, [{section}], with settings below it", source)
@@ -205,11 +205,11 @@ def _from_table(table: Mapping[str, Any], source: str, *, lenient: bool = False)
 def _from_environment(environ: Mapping[str, str]) -> Iterator[_Given | Fault]:
     variables = {setting.variable: setting for setting in SETTINGS.values()}
     for variable in sorted(environ):
-        if not variable.startswith(_PREFIX) or "__" not in variable:
-            continue
         source = f"environment {variable}"
         if variable in variables:
             yield _Given(variables[variable], environ[variable], source, lenient=True)
+            continue
+        if not variable.startswith(_PREFIX) or "__" not in variable:
             continue
         path = variable.removeprefix(_PREFIX).lower().replace("__", ".")
         meant = SETTINGS.get(path) or SETTINGS.get(_nearest(path))
@@ -226,8 +226,9 @@ def _from_overrides(overrides: Mapping[str, Any]) -> Iterator[_Given | Fault]:
 def _nearest(path: str) -> str:
     """Path of the setting that was probably meant, or the section for a path without a dot; empty if none is near."""
     section, _, name = path.lower().rpartition(".")
-    if not section:
-        for near in get_close_matches(name, list(SECTIONS), n=1):
+    beside = [each for each in _BESIDE if section.partition(".")[0] == each]
+    if beside or not section:
+        for near in beside or get_close_matches(name, [*SECTIONS, *_BESIDE], n=1):
             return near
     here = get_close_matches(section, list(SECTIONS), n=1)
     # The right name here or elsewhere, a similar one here, a very similar one elsewhere.
@@ -241,24 +242,21 @@ def _nearest(path: str) -> str:
 # -- values ------------------------------------------------------------------------------------------------------------
 
 
-def _convert(given: _Given) -> Any:
-    """The value as the model holds it. Raises `pydantic.ValidationError`."""
-    value = given.value
-    text = given.lenient and isinstance(value, str)
-    if given.setting.is_list:
-        value = _list(value) if text else value
-        value = tuple(value) if isinstance(value, list) else value
-        return validate(given.setting, value, strict=True)
-    return validate(given.setting, value, strict=not text)
+def _read(given: _Given) -> tuple[Any, list[Fault]]:
+    """The value as the model holds it, or what is wrong with it."""
+    value, strict = given.value, not (given.lenient and isinstance(given.value, str))
+    if not strict and (given.setting.is_list or given.setting.model):
+        value, strict = _inline(given.value), True
+    return read(given.setting, value, given.source, strict=strict)
 
 
-def _list(text: str) -> Any:
-    """A list written as JSON or TOML, whose strings differ; the text itself if it is neither."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return tomllib.loads(f"list = {text}")["list"]
-    except (ValueError, RecursionError):
-        return text
+def _inline(text: str) -> Any:
+    """A list or a table written as JSON or TOML, whose strings differ; the text itself if it is neither."""
+    readers: tuple[Callable[[], Any], ...] = (lambda: json.loads(text), lambda: tomllib.loads(f"value = {text}")["value"])
+    for reader in readers:
+        try:
+            value = reader()
+        except (ValueError, RecursionError):
+            continue
+        return value if isinstance(value, list | dict) else text
+    return text

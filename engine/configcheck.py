@@ -1,138 +1,41 @@
 """Whether settings are allowed: each value by its type and bounds, and those that go together by rules.
 
-Owns the rules between settings and the words for every fault. Must not know files or the environment; `engine.config`
-reads them and says where a fault came from.
+Owns the rules about settings beyond types and bounds. Must not know config files or the environment; `engine.config` reads them
+and says where a fault came from.
 """
 
 from __future__ import annotations
 
 import re
+import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from difflib import get_close_matches
-from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
 from engine.configfile import SETTINGS, Setting, number, toml_value
+from engine.configvalues import Fault, element_path, verify
 from engine.settings import Settings
+from engine.text import visible
 
-__all__ = ["Fault", "broken_rules", "check", "explain", "validate"]
-
-_SHOWN: Final = 100
-"""Characters of a wrong value that a message repeats."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong with a configuration.
-
-    :ivar path: of the setting, ``section.name``, ``[index]`` for an element of a list; empty for a file as a whole.
-    :ivar value: what was found there; None for a file as a whole.
-    :ivar problem: what is allowed instead, as the rest of a sentence about the setting.
-    :ivar source: where the value came from; empty for `Settings` made in Python.
-    :ivar suggestion: what was probably meant, empty if that is anybody's guess.
-    """
-
-    path: str
-    value: Any
-    problem: str
-    source: str = ""
-    suggestion: str = ""
-
-    def __str__(self) -> str:
-        hint = f"; did you mean {self.suggestion}?" if self.suggestion else ""
-        if not self.path:
-            return _printable(f"{self.source}: {self.problem}{hint}")
-        value = toml_value(self.value)
-        shown = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
-        return _printable(f"{self.path} = {shown}: {self.problem}{hint}{f' ({self.source})' if self.source else ''}")
-
-
-def _printable(text: str) -> str:
-    """One line that any terminal takes, whatever keys, values and names of files hold."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+__all__ = ["Fault", "broken_rules", "check", "value_of"]
 
 
 def check(settings: Settings) -> list[Fault]:
     """Everything that is wrong with settings made in Python: types, bounds, and the rules between settings."""
     faults: list[Fault] = []
+    wrong: set[str] = set()
     for setting in SETTINGS.values():
-        value = getattr(getattr(settings, setting.section), setting.name)
-        try:
-            _adapter(setting).validate_python(value, strict=True)
-        except ValidationError as error:
-            faults += explain(setting, value, error)
-    wrong = {fault.path.partition("[")[0] for fault in faults}
+        if found := list(verify(setting, value_of(setting, settings))):
+            faults += found
+            wrong.add(setting.path)
     return faults + [fault for fault, _ in broken_rules(settings, wrong)]
 
 
-# -- values ------------------------------------------------------------------------------------------------------------
-
-
-@cache
-def _adapter(setting: Setting) -> TypeAdapter[Any]:
-    # Infinity and NaN would pass half of the bounds and break every deadline computed from them.
-    return TypeAdapter(setting.annotation, config=ConfigDict(allow_inf_nan=False))
-
-
-def validate(setting: Setting, value: Any, *, strict: bool = True) -> Any:
-    """The value as the model holds it. Unless strict, text may be of any type. Raises `pydantic.ValidationError`."""
-    return _adapter(setting).validate_python(value, strict=strict)
-
-
-_BOUNDS: Final = {
-    "greater_than": "more than",
-    "greater_than_equal": "at least",
-    "less_than": "less than",
-    "less_than_equal": "at most",
-}
-
-
-def explain(setting: Setting, given: Any, error: ValidationError, source: str = "") -> Iterator[Fault]:
-    if setting.words:
-        # Pydantic tells for each type why it is not that one.
-        yield Fault(setting.path, given, f"must be {setting.allowed}", source, _meant(setting, given))
-        return
-    for detail in error.errors(include_url=False):
-        index = "".join(f"[{each}]" for each in detail["loc"])
-        value = detail["input"] if index else given
-        suggestion = ""
-        if detail["type"] in _BOUNDS:
-            (bound,) = detail["ctx"].values()
-            problem = f"{_BOUNDS[detail['type']]} {number(bound)}"
-        elif index:
-            problem = "a string"
-        elif detail["type"] == "finite_number":
-            problem = setting.allowed.replace("a number", "a finite number")
-        elif setting.is_list and isinstance(value, list):
-            problem = "a tuple of strings in Python"
-        else:
-            problem = setting.allowed
-            suggestion = _meant(setting, value)
-        yield Fault(setting.path + index, value, f"must be {problem}", source, suggestion)
-
-
-def _meant(setting: Setting, value: Any) -> str:
-    """A value of the right type that a wrong one probably stands for, as TOML; empty if there is none."""
-    if setting.choices:
-        near = get_close_matches(value.lower(), setting.choices, n=1) if isinstance(value, str) else []
-        return next(map(toml_value, near), "")
-    if setting.is_list and isinstance(value, str):
-        elements = (each.strip(" '\"") for each in value.strip("[] ").split(","))
-        return toml_value([each for each in elements if each])
-    # Pydantic reads true as 1, which nobody meant.
-    if isinstance(value, bool):
-        return ""
-    near = get_close_matches(value.lower(), setting.words, n=1) if isinstance(value, str) else []
-    if near:
-        return toml_value(near[0])
-    try:
-        return toml_value(_adapter(setting).validate_python(value, strict=False))
-    except ValidationError:
-        return ""
+def value_of(setting: Setting, settings: Settings) -> Any:
+    """What a setting is set to."""
+    return getattr(getattr(settings, setting.section) if setting.section else settings, setting.name)
 
 
 # -- rules between settings --------------------------------------------------------------------------------------------
@@ -140,6 +43,13 @@ def _meant(setting: Setting, value: Any) -> str:
 _Rule = Callable[[Settings], Iterator[Fault]]
 _LOG_BATCHES: Final = 4
 """With fewer, a viewer half through one frame would soon hold most of the log."""
+_FEEDS_MAX: Final = 15
+"""The number of a shared frame's variant has four bits for the feed, and 0 is everything."""
+_NAME_MAX: Final = 64
+_REACTIONS_MAX: Final = 64
+_REACTION_MAX: Final = 32
+_SECRET_BYTES: Final = 32
+"""That of the hash (RFC 7518 section 3.2)."""
 _USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
 _RULES: Final[list[tuple[tuple[str, ...], _Rule]]] = []
 
@@ -166,8 +76,7 @@ def broken_rules(settings: Settings, unsure: set[str]) -> Iterator[tuple[Fault, 
 
 
 def _said(path: str, settings: Settings) -> str:
-    section, name = path.split(".")
-    return f"{path} ({toml_value(getattr(getattr(settings, section), name))})"
+    return f"{path} ({toml_value(value_of(SETTINGS[path], settings))})"
 
 
 @_rule("node.name")
@@ -278,6 +187,71 @@ def _public_writing_is_meant(settings: Settings) -> Iterator[Fault]:
             "bind edge.host to loopback behind a proxy, or set access.public_anonymous_writing = true if that is meant"
         )
         yield Fault("access.anonymous", "write", problem)
+
+
+@_rule("access.secret")
+def _secret_is_long(settings: Settings) -> Iterator[Fault]:
+    secret = settings.access.secret
+    # Bytes of the environment that are not UTF-8 are lone surrogates in Python.
+    if secret and len(secret.encode(errors="surrogateescape")) < _SECRET_BYTES:
+        yield Fault("access.secret", secret, f"must have at least {_SECRET_BYTES} bytes, such as from `openssl rand -hex 32`")
+    elif not _encodable(secret):
+        yield Fault("access.secret", secret, "must be UTF-8")
+
+
+@_rule("room.reactions")
+def _reactions_differ(settings: Settings) -> Iterator[Fault]:
+    reactions = settings.room.reactions
+    if len(reactions) > _REACTIONS_MAX:
+        yield Fault("room.reactions", reactions, f"must be at most {_REACTIONS_MAX}, not {len(reactions)}")
+    times = Counter(reactions)
+    for index, reaction in enumerate(reactions):
+        path = f"room.reactions[{index}]"
+        if not visible(reaction) or len(reaction) > _REACTION_MAX or not _encodable(reaction):
+            yield Fault(path, reaction, f"must show something and have at most {_REACTION_MAX} characters")
+        elif times[reaction] > 1 and reactions.index(reaction) != index:
+            yield Fault(path, reaction, "must not be listed twice")
+
+
+@_rule("feeds")
+def _feeds_are_few_and_named(settings: Settings) -> Iterator[Fault]:
+    setting = SETTINGS["feeds"]
+    if len(settings.feeds) > _FEEDS_MAX:
+        yield Fault("feeds", list(settings.feeds), f"must be at most {_FEEDS_MAX}, not {len(settings.feeds)}")
+    for name, feed in settings.feeds.items():
+        path = element_path(setting, name)
+        if not 1 <= len(name) <= _NAME_MAX or not name.isprintable() or name != name.strip():
+            problem = f"must have a name of 1 to {_NAME_MAX} printable characters, without white space around it"
+            yield Fault(path, name, problem)
+        for index, user in enumerate(feed.users):
+            if not 1 <= len(user) <= _NAME_MAX:
+                yield Fault(f"{path}.users[{index}]", user, f"must be the id of a user, 1 to {_NAME_MAX} characters")
+
+
+@_rule("moderation.lists")
+def _word_lists_can_be_read(settings: Settings) -> Iterator[Fault]:
+    for index, each in enumerate(settings.moderation.lists):
+        if problem := _unreadable(each.file):
+            where = "" if Path(each.file).is_absolute() else f" in {Path.cwd()}"
+            yield Fault(f"moderation.lists[{index}].file", each.file, f"cannot be read{where}: {problem}")
+
+
+def _unreadable(file: str) -> str:
+    """Why not; empty if it can be read."""
+    try:
+        # Opening a pipe would wait for somebody who writes.
+        if not stat.S_ISREG(Path(file).stat().st_mode):
+            return "it is not a file"
+        with open(file, "rb"):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    except ValueError as error:
+        return str(error)
+
+
+def _encodable(text: str) -> bool:
+    return not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def _origin(text: str) -> str:

@@ -10,7 +10,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from datetime import date, time
 from inspect import cleandoc
 from itertools import chain
@@ -22,13 +22,18 @@ from pydantic import TypeAdapter
 
 from engine.settings import Settings
 
-__all__ = ["SECTIONS", "SETTINGS", "Setting", "commented", "json_schema", "number", "toml_value"]
+__all__ = ["SECTIONS", "SETTINGS", "Setting", "commented", "json_schema", "number", "toml_key", "toml_value"]
 
 _WIDTH: Final = 100
 _PREFIX: Final = "ROOMCAST_"
 _UNITS: Final = (("_per_second", " per second"), ("_seconds", " of seconds"), ("_bytes", " of bytes"))
 _BOUNDS: Final = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _KINDS: Final = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
+_EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "moderation.lists": ("", {"file": "words.txt"}),
+    "feeds": ("readable", {"comments_per_second": 10.0}),
+}
+"""Of settings that are tables: name, if they have one, and what is in it beside the defaults."""
 
 _HEADER: Final = """\
 Roomcast configuration, in TOML (https://toml.io).
@@ -37,8 +42,8 @@ Every setting is listed with its default and commented out. To change one, remov
 commented out is then what deviates from the defaults. Lines that begin with "##" explain.
 
 Later sources win: the defaults, this file, environment variables (ROOMCAST_EDGE__PORT=9000 sets port in [edge]; a list
-is written as in this file), options of the command line. "roomcast check FILE" shows every fault at once, or what
-deviates from the defaults.
+is written as in this file, tables on one line: ROOMCAST_FEEDS='{readable = {comments_per_second = 10}}'), options of the
+command line. "roomcast check FILE" shows every fault at once, or what deviates from the defaults.
 
 Units are part of the names: _seconds (fractions are allowed), _bytes, _per_second. 1_000_000 is the same as 1000000."""
 
@@ -47,10 +52,13 @@ Units are part of the names: _seconds (fractions are allowed), _bytes, _per_seco
 class Setting:
     """One setting of the model.
 
-    :ivar section: name of the table in the config file.
+    :ivar section: name of the table in the config file; empty for a setting that stands beside the sections.
     :ivar annotation: its type with bounds and documentation, `typing.Annotated`.
     :ivar kind: its type alone, of numbers if a word may stand for one.
     :ivar description: what it does, in one or two sentences.
+    :ivar default: `dataclasses.MISSING` if it must be given.
+    :ivar model: class of each table, if it is a list of tables, or tables by name.
+    :ivar parts: the settings in each of them.
     """
 
     section: str
@@ -59,38 +67,57 @@ class Setting:
     kind: Any
     description: str
     default: Any
+    model: Any = None
+    parts: tuple[Setting, ...] = ()
+
+    def at(self, section: str) -> Setting:
+        """The same in another table."""
+        return replace(self, section=section)
 
     @property
     def path(self) -> str:
         """``section.name``."""
-        return f"{self.section}.{self.name}"
+        return f"{self.section}.{self.name}" if self.section else self.name
 
     @property
     def variable(self) -> str:
         """The environment variable that sets it."""
-        return f"{_PREFIX}{self.section}__{self.name}".upper()
+        return f"{_PREFIX}{self.path.replace('.', '__')}".upper()
 
     @property
     def is_list(self) -> bool:
-        """Whether the value is a list of strings."""
+        """Whether the value is a list."""
         return get_origin(self.kind) is tuple
 
     @property
+    def is_named(self) -> bool:
+        """Whether the value is tables by name."""
+        return get_origin(self.kind) is dict
+
+    @property
+    def required(self) -> bool:
+        """Whether it must be given."""
+        return self.default is MISSING
+
+    @property
     def choices(self) -> tuple[str, ...]:
-        """The allowed values when they are a fixed few, otherwise empty."""
-        return get_args(self.kind) if get_origin(self.kind) is Literal else ()
+        """The allowed values, or elements of a list, when they are a fixed few, otherwise empty."""
+        kind = get_args(self.kind)[0] if self.is_list else self.kind
+        return get_args(kind) if get_origin(kind) is Literal else ()
 
     @property
     def words(self) -> tuple[str, ...]:
         """Words that may stand for a number."""
-        return () if self.choices else tuple(chain.from_iterable(map(get_args, _branches(self.annotation)[1:])))
+        return () if self.choices or self.model else tuple(chain.from_iterable(map(get_args, _branches(self.annotation)[1:])))
 
     @property
     def allowed(self) -> str:
         """What the value may be, with unit and bounds, to go after *must be*."""
+        if self.model:
+            return f"tables by name, [{self.path}.NAME]" if self.is_named else f"a list of tables, [[{self.path}]]"
         if self.choices:
             *head, last = map(toml_value, self.choices)
-            return f"{', '.join(head)} or {last}"
+            return f"{'a list of ' if self.is_list else ''}{', '.join(head)} or {last}"
         if self.is_list:
             return "a list of strings"
         unit = next((words for suffix, words in _UNITS if self.name.endswith(suffix)), "")
@@ -116,26 +143,28 @@ def _branches(annotation: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 
-def _describe() -> Iterator[Setting]:
-    sections = get_type_hints(Settings)
-    for section in fields(Settings):
-        model = sections[section.name]
-        hints, defaults = get_type_hints(model, include_extras=True), model()
-        for field in fields(model):
-            annotation = hints[field.name]
-            text = " ".join(each.documentation for each in annotation.__metadata__ if isinstance(each, DocInfo))
-            default = getattr(defaults, field.name)
-            kind = _branches(annotation)[0]
-            kind = kind.__origin__ if hasattr(kind, "__metadata__") else kind
-            yield Setting(section.name, field.name, annotation, kind, text, default)
+def _describe(section: str, model: Any) -> Iterator[Setting]:
+    hints = get_type_hints(model, include_extras=True)
+    for field in fields(model):
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        annotation = hints[field.name]
+        if is_dataclass(annotation):
+            yield from _describe(field.name, annotation)
+            continue
+        text = " ".join(each.documentation for each in annotation.__metadata__ if isinstance(each, DocInfo))
+        kind = _branches(annotation)[0]
+        kind = kind.__origin__ if hasattr(kind, "__metadata__") else kind
+        tables = next(filter(is_dataclass, get_args(kind)), None)
+        parts = tuple(_describe("", tables)) if tables else ()
+        yield Setting(section, field.name, annotation, kind, text, default, tables, parts)
 
 
-SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType({each.path: each for each in _describe()})
+SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType({each.path: each for each in _describe("", Settings)})
 """Every setting by its path, in the order of the model."""
 SECTIONS: Final[Mapping[str, Any]] = MappingProxyType(
-    {each.name: get_type_hints(Settings)[each.name] for each in fields(Settings)}
+    {name: model for name, model in get_type_hints(Settings).items() if is_dataclass(model)}
 )
-"""The class of every section by its name, in the order of the model."""
+"""The class of every section by its name, in the order of the model. Settings that are tables by name are none."""
 
 
 def number(value: float) -> str:
@@ -157,11 +186,16 @@ def toml_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{_key(key)} = {toml_value(each)}' for key, each in value.items())}}}"
+        return f"{{{', '.join(f'{toml_key(key)} = {toml_value(each)}' for key, each in value.items())}}}"
+    if is_dataclass(value):
+        # What deviates: the rest is in the model.
+        said = ((each, getattr(value, each.name)) for each in fields(value))
+        return toml_value({each.name: given for each, given in said if given != each.default})
     return value.isoformat() if isinstance(value, date | time) else repr(value)
 
 
-def _key(key: str) -> str:
+def toml_key(key: str) -> str:
+    """A name as TOML 1.0, quoted if it must be."""
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_value(key)
 
 
@@ -169,17 +203,31 @@ def commented() -> str:
     """Text of a config file that lists, explains and changes nothing: each setting is a comment that holds its default.
 
     Explanations begin with ``##`` and settings with ``# ``, so that uncommenting every line, by hand or with an editor,
-    leaves a valid file that loads to the defaults.
+    leaves a valid file that loads to the defaults, and one example of each table.
     """
     parts = [_explain(_HEADER)]
-    for section, model in SECTIONS.items():
-        parts.append(f"\n\n{_explain(cleandoc(model.__doc__))}\n[{section}]")
-        for setting in SETTINGS.values():
-            if setting.section == section:
-                default = toml_value(setting.default)
-                allowed = f"{setting.allowed[0].upper()}{setting.allowed[1:]}; default {default}"
-                parts.append(f"\n{_explain(setting.description)}\n{_explain(allowed)}\n# {setting.name} = {default}")
+    for field in fields(Settings):
+        if model := SECTIONS.get(field.name):
+            parts.append(f"\n\n{_explain(cleandoc(model.__doc__))}\n[{field.name}]")
+            parts += [_entry(each) for each in SETTINGS.values() if each.section == field.name]
+        else:
+            parts.append(f"\n{_entry(SETTINGS[field.name])}")
     return "\n".join(parts) + "\n"
+
+
+def _entry(setting: Setting, example: Any = None) -> str:
+    """Lines of one setting; of one that is tables, with an example."""
+    if setting.model is None:
+        default = "" if setting.required else toml_value(setting.default)
+        allowed = f"{setting.allowed[0].upper()}{setting.allowed[1:]}; " + (
+            f"default {default}" if default else "must be given"
+        )
+        value = toml_value(setting.default if example is None else example)
+        return f"\n{_explain(setting.description)}\n{_explain(allowed)}\n# {setting.name} = {value}"
+    name, values = _EXAMPLES[setting.path]
+    head = f"[{setting.path}.{name}]" if name else f"[[{setting.path}]]"
+    about = f"{cleandoc(setting.model.__doc__)}\n\n{setting.description}"
+    return "\n".join([f"\n{_explain(about)}\n# {head}", *(_entry(part, values.get(part.name)) for part in setting.parts)])
 
 
 def _explain(text: str) -> str:
@@ -194,6 +242,8 @@ def json_schema() -> dict[str, Any]:
     """
     schema = TypeAdapter(Settings).json_schema()
     for setting in SETTINGS.values():
-        model = schema["$defs"][SECTIONS[setting.section].__name__]
+        model = schema["$defs"][SECTIONS[setting.section].__name__] if setting.section else schema
         model["properties"][setting.name]["description"] = setting.description
+        for part in setting.parts:
+            schema["$defs"][setting.model.__name__]["properties"][part.name]["description"] = part.description
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Roomcast configuration"}

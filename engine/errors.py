@@ -14,7 +14,8 @@ __all__ = ["Close", "Code", "Refused", "RoomcastError"]
 
 
 class Code(IntEnum):
-    """Code of a reply. 0 is success, 1..99 *the same request may succeed later*, 100..199 *this request never will*."""
+    """Code of a reply. 0 is success, 1..99 *the same request may succeed later*, 100..199 *this request never will*, 200..299
+    *taken, but not shown to others yet*."""
 
     OK = 0
 
@@ -26,6 +27,11 @@ class Code(IntEnum):
     """The broker or the room is out of reach at the moment."""
     ROOM_FULL = 4
     """The node serves as many rooms, or the room as many viewers, as its operator allows."""
+
+    SLOW_MODE = 5
+    """The room is in slow mode; ``retry_after_ms`` says when this viewer may speak again."""
+    WITHHELD = 6
+    """The room takes no more at the moment; the text names the budget. The same comment may fit a moment later."""
 
     INVALID = 100
     """The message does not have the documented shape; the text names the field."""
@@ -43,6 +49,29 @@ class Code(IntEnum):
     """A text holds nothing visible."""
     BAD_ROOM = 107
     """The room's name is not allowed."""
+    CONFLICT = 108
+    """The room's state has changed since the revision on which the request builds."""
+    STATE_FULL = 109
+    """The room's state is as large as its operator allows."""
+    DUPLICATE = 110
+    """This viewer has just said the same."""
+    MUTED = 111
+    """This viewer may not speak; ``retry_after_ms`` says until when, 0: until it is taken back."""
+    BANNED = 112
+    """This viewer, or its address, may not enter; ``retry_after_ms`` as with ``MUTED``."""
+    BLOCKED = 113
+    """The text holds something that the operator does not allow."""
+    ROOM_MODE = 114
+    """The room's mode does not let this viewer say this; the text names the mode."""
+    NOT_FOUND = 115
+    """What the request is about is not there, or not any more."""
+    ALREADY_VOTED = 116
+    """This user has voted already."""
+    BAD_TOKEN = 117
+    """The token is forged, expired, not for this room, or not readable."""
+
+    HELD = 200
+    """A moderator will decide."""
 
     @property
     def retriable(self) -> bool:
@@ -82,6 +111,10 @@ class Close(IntEnum):
 
     BAD_MESSAGE = 4400
     """The viewer sent too many messages that do not decode."""
+    KICKED = 4401
+    """A moderator sent the viewer out."""
+    BANNED = 4402
+    """A moderator sent the viewer out, and it may not return before the ban ends."""
 
     @property
     def resumable(self) -> bool:

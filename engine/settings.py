@@ -18,12 +18,15 @@ __all__ = [
     "AccessSettings",
     "BrokerSettings",
     "EdgeSettings",
+    "FeedSettings",
     "LimitSettings",
     "LogSettings",
+    "ModerationSettings",
     "NodeSettings",
     "RedisSettings",
     "RoomSettings",
     "Settings",
+    "WordList",
 ]
 
 _STRICT: dict[str, Any] = {"extra": "forbid"}
@@ -188,6 +191,29 @@ class RoomSettings:
     linger_seconds: Annotated[
         float, Ge(0), Le(3600), doc("A room without viewers is kept this long, so that returning ones resume.")
     ] = 30.0
+    recent_events: Annotated[int, Ge(0), Le(1_000), doc("Events before it that a newcomer is shown.")] = 20
+    reactions: Annotated[
+        tuple[str, ...], doc("Reactions that viewers may give besides likes; at most 64. Others do not count.")
+    ] = ("❤️", "👍", "👏", "😂", "😮", "😢", "🔥", "🎉")
+    reactions_shown: Annotated[int, Ge(0), Le(64), doc("The most given of them, whose totals viewers are told.")] = 8
+    notable_roles: Annotated[
+        tuple[Literal["viewer", "moderator", "host"], ...],
+        doc("Roles whose coming and going is an event; of everybody else only counts are told."),
+    ] = ("moderator", "host")
+    notable_level: Annotated[
+        int, Ge(0), Le(1_000_000), doc("Viewers of this level or above are notable, too. 0: level does not matter.")
+    ] = 0
+    state_entries: Annotated[
+        int, Ge(0), Le(10_000), doc("Attributes, cards, polls, questions and pins of a room; a newcomer is told all of them.")
+    ] = 256
+    state_bytes: Annotated[int, Ge(64), Le(65_536), doc("Largest of them, in bytes of MessagePack.")] = 2_048
+    viewer_attributes: Annotated[
+        int, Ge(0), Le(100), doc("Attributes that one viewer may have set in a room. Hosts and moderators: any number.")
+    ] = 0
+    receipts_audience: Annotated[
+        int, Ge(0), Le(1_000_000), doc("Up to so many users it is told who has not read a notice; above it only how many.")
+    ] = 1_000
+    created_only: Annotated[bool, doc("Rooms must be created before anybody can join them.")] = False
     rooms_max: Annotated[int, Ge(1), Le(10_000_000), doc("Rooms open at once on this node.")] = 20_000
     viewers_max: Annotated[int, Ge(0), Le(10_000_000), doc("Viewers of one room on this node. 0 means no limit.")] = 0
 
@@ -206,6 +232,15 @@ class LimitSettings:
     comments_burst: Annotated[
         int, Ge(1), Le(1_000_000_000), doc("Comments and custom events a viewer who was silent may send at once.")
     ] = 10
+    reads_per_second: Annotated[
+        float,
+        Gt(0),
+        Le(1e9),
+        doc("Pages of the past, and looks at the state, of one viewer, on average. Hosts and moderators: any number."),
+    ] = 2.0
+    reads_burst: Annotated[
+        int, Ge(1), Le(1_000_000_000), doc("Pages and looks at the state that a viewer who asked for none may have at once.")
+    ] = 10
     likes_per_second: Annotated[
         float, Gt(0), Le(1e9), doc("Likes of one viewer that count, on average; what is above is not counted.")
     ] = 20.0
@@ -220,8 +255,26 @@ class LimitSettings:
         float,
         Ge(0),
         Le(1e9),
-        doc("What viewers say in one room, at all nodes together; above it senders are told to retry. 0 means no limit."),
+        doc("What is said in one room, at all nodes together; above it comments are withheld and counted. 0 means no limit."),
     ] = 0.0
+    room_bytes_per_second: Annotated[float, Ge(0), Le(1e12), doc("The same in bytes of events. 0 means no limit.")] = 0.0
+    withhold: Annotated[
+        Literal["newest", "sampled", "authors", "levels"],
+        doc(
+            "Which comments are withheld when a room is beyond its budget. "
+            '"newest": those that come when it is used up. "sampled": evenly. "authors": of those who said most of late. '
+            '"levels": of viewers with lower levels.'
+        ),
+    ] = "authors"
+    slow_seconds: Annotated[
+        float, Ge(0), Le(86_400), doc("Slow mode: time between two comments of one viewer, unless the room sets its own.")
+    ] = 0.0
+    duplicate_seconds: Annotated[
+        float, Ge(0), Le(3_600), doc("Time within which a viewer may not say the same again. 0: it may.")
+    ] = 0.0
+    lifetime_seconds: Annotated[float, Ge(0), Le(31_536_000), doc("Longest lifetime that a vanishing comment may have.")] = (
+        86_400.0
+    )
     pending_events: Annotated[
         int, Ge(1), Le(1_000_000_000), doc("Events a node holds unpublished; above it senders are told to retry.")
     ] = 100_000
@@ -237,10 +290,65 @@ class AccessSettings:
         Literal["write", "read", "none"],
         doc("What viewers without a token may do. Guests name themselves; their ids are the server's."),
     ] = "write"
+    secret: Annotated[
+        str,
+        doc(
+            "Key of the tokens (JWT, HS256) that say who a viewer is and what it may do; at least 32 bytes. "
+            "Empty: there are none. Better in the environment (ROOMCAST_ACCESS__SECRET) than in a file."
+        ),
+    ] = field(default="", repr=False)
     public_anonymous_writing: Annotated[
         bool,
         doc('Confirms anonymous = "write" while edge.host is not loopback; the node refuses to start without it.'),
     ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordList:
+    """Words that comments must not hold."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    file: Annotated[
+        str, doc("One word or phrase a line, UTF-8; lines that begin with # are comments. Relative to the working directory.")
+    ]
+    action: Annotated[
+        Literal["block", "mask", "hold"],
+        doc('"block": the comment is refused. "mask": the word becomes asterisks. "hold": a moderator decides.'),
+    ] = "block"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModerationSettings:
+    """What comments may hold."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    reload_seconds: Annotated[
+        float, Ge(0.1), Le(3_600), doc("How often their files are looked at; a changed one is loaded without a pause.")
+    ] = 5.0
+    lists: Annotated[
+        tuple[WordList, ...], doc("Word lists. Full-width and look-alike characters count as what they look like.")
+    ] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedSettings:
+    """A choice of what happens in a room, which a viewer can take instead of everything."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    comments_per_second: Annotated[
+        float, Ge(0), Le(1e6), doc("Comments and custom events of it, so that they can be read. 0: all.")
+    ] = 0.0
+    kinds: Annotated[
+        tuple[Literal["comment", "custom", "notice", "presence"], ...],
+        doc("Kinds of events in it; what the room is, and what moderators do, always is."),
+    ] = ("comment", "custom", "notice", "presence")
+    roles: Annotated[
+        tuple[Literal["viewer", "moderator", "host", "server"], ...], doc("Only from these; empty: from everybody.")
+    ] = ()
+    users: Annotated[tuple[str, ...], doc("From these users, too, whatever their role.")] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +377,9 @@ class BrokerSettings:
     record_bytes: Annotated[
         int, Ge(0), Le(64 << 20), doc("Bytes of names and values in a room's record. Every node with the room holds a copy.")
     ] = 262_144
+    tallies: Annotated[
+        int, Ge(0), Le(10_000), doc("Tallies in a room: polls, questions, lotteries, receipts. Beyond it new ones are refused.")
+    ] = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,6 +441,10 @@ class Settings:
     room: RoomSettings = field(default_factory=RoomSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
+    moderation: ModerationSettings = field(default_factory=ModerationSettings)
+    feeds: Annotated[dict[str, FeedSettings], doc("Feeds by name, at most 15, such as [feeds.readable].")] = field(
+        default_factory=dict
+    )
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     redis: RedisSettings = field(default_factory=RedisSettings)
     log: LogSettings = field(default_factory=LogSettings)

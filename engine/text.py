@@ -15,7 +15,7 @@ import unicodedata
 from functools import cache
 from typing import Any, Final
 
-__all__ = ["clean", "clean_line", "length", "visible"]
+__all__ = ["clean", "clean_line", "emotes_only", "length", "visible"]
 
 _MARKS_MAX: Final = 4
 """Marks upon one character. Languages need up to three (Vietnamese and Hebrew decomposed, Thai)."""
@@ -64,6 +64,26 @@ def _clusters() -> Any:
     import regex
 
     return regex.compile(r"\X")
+
+
+def emotes_only(text: str) -> bool:
+    """Whether a text is emoji, at least one, with nothing but white space between them (UTS #51 section 1.4.9: sequences of
+    skin tones, ZWJ, keycaps, flags and tags are emoji; digits, and what is to look like text, are not)."""
+    return _emotes().fullmatch(text) is not None
+
+
+@cache
+def _emotes() -> Any:
+    import regex
+
+    flag = r"\p{RI}\p{RI}"
+    keycap = r"[0-9#*]\uFE0F?\u20E3"
+    # What is reserved for emoji to come is Extended_Pictographic already.
+    single = r"(?![0-9#*]|\p{RI})[\p{Emoji}\p{Extended_Pictographic}]"
+    modified = rf"{single}(?:\p{{Emoji_Modifier}}|\uFE0F\u20E3?|[\U000E0020-\U000E007E]++\U000E007F)?+"
+    # Possessive: a modifier is an emoji, too, and trying both ways at each would take forever.
+    emoji = rf"(?:{flag}|{keycap}|{modified}(?:\u200D{modified})*+(?!\uFE0E))"
+    return regex.compile(rf"\s*+(?:{emoji}\s*+)++")
 
 
 def visible(text: str) -> bool:

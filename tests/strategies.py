@@ -12,10 +12,16 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import inspect
 
-__all__ = ["WORDS", "plainly", "values"]
+__all__ = ["PLAIN", "WORDS", "plainly", "values"]
 
 WORDS = st.one_of(st.text(max_size=20), st.sampled_from(("你好，主播", "🎉👨‍👩‍👧", "\x00", "é")))
 """Texts as people write them, and as nobody should."""
+PLAIN = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**53) + 1, 2**53 - 1), WORDS),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(WORDS, inner, max_size=3)),
+    max_leaves=6,
+)
+"""What both codecs can carry without a type of its own."""
 
 
 def values(kind: Any) -> st.SearchStrategy[Any]:
@@ -58,6 +64,8 @@ def _strategy(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.one_of(*map(_strategy, info.types))
         case inspect.StructType():
             return st.builds(info.cls, *(_strategy(field.type) for field in info.fields))
+        case inspect.AnyType():
+            return PLAIN
         case inspect.RawType() | inspect.CustomType(cls=msgspec.Raw):
             return st.just(msgspec.Raw(b"\x93\x00\x01\x02"))
     raise NotImplementedError(info)

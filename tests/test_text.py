@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.generator.body import Bodies, Claim
 from bench.generator.corpus import CORPORA
-from engine.text import clean, clean_line, length, visible
+from engine.text import clean, clean_line, emotes_only, length, visible
 
 FAMILY, SKIN, FLAG, ENGLAND = (
     "👨\u200d👩\u200d👧\u200d👦",
@@ -126,3 +126,54 @@ def test_one_visible_character_is_enough(nothing: str, something: str) -> None:
     assert not visible(nothing)
     assert visible(nothing + something)
     assert visible(something + nothing)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(FAMILY, SKIN, FLAG, ENGLAND, "❤️", "❤", "1️⃣", "*️⃣", "🏳️\u200d⚧️", "👩\u200d❤️\u200d💋\u200d👨"),
+        *(" 😀\n👍🏽👍 ", FLAG * 3, FAMILY + SKIN, "\U0001faff", "⚽\u3000🎉"),
+    ],
+)
+def test_emoji_with_spaces_between_are_emotes(text: str) -> None:
+    assert emotes_only(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " \n",
+        "a",
+        "1",
+        "#",
+        "你好",
+        ":)",
+        "😀!",
+        "a😀",
+        "😀1",
+        "🇩",
+        "🇩 🇪",
+        "❤\ufe0e",
+        "😀\u200d",
+        "\u200d",
+        "\ufe0f",
+        "😀\ufe0f\ufe0f",
+    ],
+)
+def test_anything_else_is_not(text: str) -> None:
+    assert not emotes_only(text)
+
+
+@given(st.lists(st.sampled_from([FAMILY, SKIN, FLAG, ENGLAND, "❤️", "1️⃣", " ", "\n"])), TEXTS)
+def test_one_word_spoils_emotes(emotes: list[str], text: str) -> None:
+    joined = "".join(emotes)
+    assert emotes_only(joined) == bool(joined.strip())
+    if any(unicodedata.category(character)[0] in "LNP" for character in text):
+        assert not emotes_only(f"{joined} {text} {joined}")
+
+
+@pytest.mark.parametrize("piece", ["🏽", "👩\u200d", "\U000e0067", "🇩", "1\ufe0f", " ", "😀"])
+def test_looking_for_emotes_takes_no_longer_than_the_text(piece: str) -> None:
+    # Nobody would live to see the end of trying every way to read it.
+    assert not emotes_only("🏴" + piece * 4_000 + "a")

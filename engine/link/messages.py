@@ -10,33 +10,48 @@ from typing import Final
 
 from msgspec import Struct
 
-from engine.schema import Author
+from engine.access import VIEWER, Standing
+from engine.schema import Act, Author
 
 __all__ = [
     "VERSION",
+    "VIEWER",
+    "Arrivals",
+    "AskRoll",
     "Backfill",
+    "Barred",
     "CloseRoom",
     "DirectTo",
     "Down",
+    "Expel",
     "FetchBackfill",
     "FetchSnapshot",
     "Frames",
+    "Left",
     "Likes",
+    "Located",
+    "Notable",
     "OpenRoom",
     "Pace",
     "Presence",
+    "PrivateTo",
     "QualitySum",
+    "Receipts",
+    "Redact",
     "RefuseRoom",
     "ReplyTo",
+    "Request",
     "Restart",
+    "Roll",
     "Say",
     "SharedSnapshot",
+    "Standing",
     "Stop",
     "Up",
     "Wants",
 ]
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 # -- up ---------------------------------------------------------------------------------------------------------------
 
@@ -76,7 +91,11 @@ class Wants(Struct, array_like=True, frozen=True, tag=3):
 
 
 class Say(Struct, array_like=True, frozen=True, tag=4):
-    """An event a viewer sent. ``name`` is empty for a comment, else the name of a custom event. Answered by `ReplyTo`."""
+    """An event a viewer sent. ``name`` is empty for a comment, else the name of a custom event. Answered by `ReplyTo`.
+
+    :ivar standing: of its author.
+    :ivar reply_to: as ``mentions`` and ``lifetime_ms`` in `engine.schema.Comment`.
+    """
 
     room: str
     viewer: int
@@ -85,13 +104,18 @@ class Say(Struct, array_like=True, frozen=True, tag=4):
     author: Author
     body: str
     name: str = ""
+    standing: Standing = VIEWER
+    reply_to: int = 0
+    mentions: list[str] = []
+    lifetime_ms: int = 0
 
 
 class Likes(Struct, array_like=True, frozen=True, tag=5, gc=False):
-    """Likes counted at this edge in this room since it opened it, cumulative. Told again over another link."""
+    """Likes and reactions counted at this edge in this room since it opened it, cumulative. Told again over another link."""
 
     room: str
     total: int
+    reactions: dict[str, int] = {}
 
 
 class Presence(Struct, array_like=True, frozen=True, tag=6, gc=False):
@@ -125,13 +149,17 @@ class FetchSnapshot(Struct, array_like=True, frozen=True, tag=9, gc=False):
 
 
 class DirectTo(Struct, array_like=True, frozen=True, tag=10):
-    """A message to one user of the room. Goes up from the sender's edge and down to every edge of the room."""
+    """A message to one user of the room. Goes up from the sender's edge and down to every edge of the room.
+
+    :ivar standing: of its author.
+    """
 
     room: str
     author: Author
     user: str
     body: str
     time: int = 0
+    standing: Standing = VIEWER
 
 
 class QualitySum(Struct, array_like=True, frozen=True, tag=11, gc=False):
@@ -144,13 +172,105 @@ class QualitySum(Struct, array_like=True, frozen=True, tag=11, gc=False):
     reconnects: int
 
 
-Up = OpenRoom | CloseRoom | Wants | Say | Likes | Presence | Pace | FetchBackfill | FetchSnapshot | DirectTo | QualitySum
+class Request(Struct, array_like=True, frozen=True, tag=12):
+    """Something else that a viewer wants. Answered by `ReplyTo` or `PrivateTo`.
+
+    :ivar codec: in which a private answer is to be encoded.
+    """
+
+    room: str
+    viewer: int
+    session: str
+    author: Author
+    standing: Standing
+    codec: int
+    act: Act
+
+    @property
+    def ref(self) -> int:
+        """Of the viewer's message."""
+        return self.act.ref
+
+
+class Receipts(Struct, array_like=True, frozen=True, tag=13, gc=False):
+    """Users of whom this edge has heard, since the last report, that they have or have read a notice."""
+
+    room: str
+    offset: int
+    read: bool
+    users: list[str]
+
+
+class Roll(Struct, array_like=True, frozen=True, tag=17, gc=False):
+    """Answer to `AskRoll`: users of the room who are at this edge, in parts of at most 1,000."""
+
+    room: str
+    offset: int
+    users: list[str]
+
+
+class Left(Struct, array_like=True, frozen=True, tag=18, gc=False):
+    """A session is gone that had a `Change` with ``on_leave``."""
+
+    room: str
+    session: str
+
+
+class Arrivals(Struct, array_like=True, frozen=True, tag=14, gc=False):
+    """Users who have entered the room at this edge since the last report; each once while it is here."""
+
+    room: str
+    users: list[str]
+
+
+class Notable(Struct, array_like=True, frozen=True, tag=15, gc=False):
+    """A notable viewer has come, or the last of its connections at this edge is gone. Those who are here are told again when
+    the edge opens the room again.
+
+    :ivar session: of the connection that came first.
+    """
+
+    room: str
+    author: Author
+    standing: Standing
+    session: str
+    present: bool
+
+
+class Located(Struct, array_like=True, frozen=True, tag=16, gc=False):
+    """A user that the edge was to send away with its address (`Barred.locate`) was at this one."""
+
+    room: str
+    user: str
+    address: str
+
+
+Up = (
+    OpenRoom
+    | CloseRoom
+    | Wants
+    | Say
+    | Likes
+    | Presence
+    | Pace
+    | FetchBackfill
+    | FetchSnapshot
+    | DirectTo
+    | QualitySum
+    | Request
+    | Receipts
+    | Arrivals
+    | Notable
+    | Located
+    | Roll
+    | Left
+)
 
 # -- down -------------------------------------------------------------------------------------------------------------
 
 
 class SharedSnapshot(Struct, array_like=True, frozen=True, tag=32):
-    """A room's state after ``offset`` in the uncompressed variants that the edge needs; `Frames` continue after it."""
+    """A room's state after ``offset`` in the variants that the edge needs; `Frames` continue after it."""
 
     room: str
     opening: int
@@ -213,4 +333,67 @@ class Stop(Struct, array_like=True, frozen=True, tag=38, gc=False):
     """The last message: nothing more will come, every frame has been handed over."""
 
 
-Down = SharedSnapshot | Frames | Backfill | ReplyTo | RefuseRoom | Restart | DirectTo | Stop
+class PrivateTo(Struct, array_like=True, frozen=True, tag=39, gc=False):
+    """Answer to one `Request`: a finished frame for that viewer only."""
+
+    viewer: int
+    ref: int
+    frame: bytes
+
+
+class Redact(Struct, array_like=True, frozen=True, tag=40, gc=False):
+    """The events at these offsets are gone: what the edge holds of them is not to be sent to anybody any more.
+
+    :ivar offsets: first and last of each stretch, ascending, one after the other.
+    :ivar reason: `engine.schema.OmittedReason`.
+    """
+
+    room: str
+    epoch: int
+    offsets: list[int]
+    reason: int
+
+
+class Barred(Struct, array_like=True, frozen=True, tag=41, gc=False):
+    """Who may not be in the room; the whole of it each time. Whoever is there is sent away (`engine.errors.Close.BANNED`).
+
+    :ivar users: id → Unix milliseconds until when, 0: for good.
+    :ivar addresses: the same by address, as `engine.edge.admission` writes it.
+    :ivar locate: users whose address is to be told (`Located`) when they are found.
+    """
+
+    room: str
+    users: dict[str, int]
+    addresses: dict[str, int]
+    locate: list[str]
+
+
+class AskRoll(Struct, array_like=True, frozen=True, tag=43, gc=False):
+    """Tell who is in the room, for the notice at this offset. Answered by `Roll`."""
+
+    room: str
+    offset: int
+
+
+class Expel(Struct, array_like=True, frozen=True, tag=42, gc=False):
+    """Send a user out of the room now (`engine.errors.Close.KICKED`)."""
+
+    room: str
+    user: str
+
+
+Down = (
+    SharedSnapshot
+    | Frames
+    | Backfill
+    | ReplyTo
+    | RefuseRoom
+    | Restart
+    | DirectTo
+    | Stop
+    | PrivateTo
+    | Redact
+    | Barred
+    | AskRoll
+    | Expel
+)
