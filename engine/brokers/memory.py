@@ -9,39 +9,56 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
-from engine.brokers.base import LIMITED, Amended, Broker, Deliver, Events, History, Pending, Position, Receipt, Record, Totals
-from engine.brokers.budget import Bucket, Budget
+from msgspec.structs import replace
+
+from engine.brokers.base import (
+    FREE,
+    NO_EVENTS,
+    Amended,
+    Ballot,
+    Broker,
+    Deliver,
+    Events,
+    History,
+    Pending,
+    Position,
+    Receipt,
+    Record,
+    Report,
+    Totals,
+)
+from engine.brokers.budget import Budget, Purse
 from engine.brokers.record import Fields
+from engine.brokers.redacted import REDACTED
+from engine.brokers.sums import Sums
+from engine.brokers.tallies import Tallies
 from engine.settings import BrokerSettings
 
 __all__ = ["MemoryBroker"]
 
 _EPOCHS: Final = (1 << 53) - 1
-_SOURCES: Final = 1_000
-"""Sources of likes remembered after they have ended. One that is forgotten and comes back is counted again."""
 
 
 class _Stream:
     """One room's past: the kept events, the head, the keys of recent requests, the totals."""
 
     __slots__ = (
-        "bucket",
         "epoch",
         "events",
         "head",
         "keys",
-        "likes",
+        "purse",
         "size",
-        "sources",
         "subscribed",
+        "sums",
+        "tallies",
         "time",
         "times",
         "touched",
-        "viewers",
         "withheld",
     )
 
@@ -54,26 +71,29 @@ class _Stream:
         self.size = 0
         self.keys: OrderedDict[tuple[str, int], int] = OrderedDict()
         self.subscribed = False
-        self.likes = 0
-        self.sources: dict[str, int] = {}
-        self.viewers = 0
-        self.bucket = Bucket(budget)
-        self.withheld = 0
+        self.sums = Sums()
+        self.tallies: Tallies | None = None
+        self.purse = Purse(budget) if any(budget) else None
+        self.withheld = (0, 0)
 
     def totals(self, room: str) -> Totals:
-        return Totals(room, self.likes, self.viewers, self.withheld)
+        return self.sums.totals(room, self.withheld)
 
-    def count(self, likes: Mapping[str, int]) -> None:
-        """Sources have told their totals; those that are not among them have ended."""
-        sources = self.sources
-        for source, total in likes.items():
-            known = sources.get(source, 0)
-            if total > known:
-                self.likes += total - known
-                sources[source] = total
-        if len(sources) > _SOURCES:
-            for source in [each for each in sources if each not in likes][: len(sources) - _SOURCES]:
-                del sources[source]
+    def known(self, pending: Pending) -> int | None:
+        """The offset that it was given before."""
+        return self.keys.get((pending.session, pending.ref)) if pending.session else None
+
+    def withhold(self, reason: int) -> None:
+        """One did not fit."""
+        events, of_bytes = self.withheld
+        self.withheld = (events + 1, of_bytes) if reason == NO_EVENTS else (events, of_bytes + 1)
+
+    def redact(self, offset: int) -> None:
+        """If it is kept."""
+        index = len(self.events) - 1 - (self.head - offset)
+        if 0 <= index < len(self.events):
+            self.size += len(REDACTED) - len(self.events[index])
+            self.events[index] = REDACTED
 
 
 class MemoryBroker(Broker):
@@ -81,14 +101,22 @@ class MemoryBroker(Broker):
 
     :param deliver: called for every event of a subscribed room, before `publish` returns.
     :param now_ms: Unix milliseconds; may jump, the broker never lets a room's time decrease.
-    :param budget: of each room, see `engine.brokers.budget.Budget`.
+    :param budget: of each room, events per second, and ``budget_bytes`` per second; see `engine.brokers.budget.Budget`.
     """
 
-    def __init__(self, settings: BrokerSettings, deliver: Deliver, now_ms: Callable[[], int], *, budget: float = 0.0) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        deliver: Deliver,
+        now_ms: Callable[[], int],
+        *,
+        budget: float = 0.0,
+        budget_bytes: float = 0.0,
+    ) -> None:
         self._settings = settings
         self._deliver = deliver
         self._now_ms = now_ms
-        self._budget = Budget(budget)
+        self._budget = Budget(budget, budget_bytes)
         self._streams: dict[str, _Stream] = {}
         # These may outlive a stream: a ban does not end because nobody came for an hour.
         self._records: dict[str, Fields] = {}
@@ -105,6 +133,9 @@ class MemoryBroker(Broker):
 
     async def publish(self, room: str, events: Sequence[Pending]) -> Receipt:
         stream = self._stream(room)
+        return Receipt(stream.epoch, self._publish(room, stream, events))
+
+    def _publish(self, room: str, stream: _Stream, events: Sequence[Pending]) -> list[int]:
         stream.touched = now = stream.time
         clock = self._now_ms()
         withheld = stream.withheld
@@ -113,18 +144,17 @@ class MemoryBroker(Broker):
         accepted: list[bytes] = []
         offsets: list[int] = []
         for pending in events:
-            key = (pending.session, pending.ref)
-            known = keys.get(key) if pending.session else None
+            known = stream.known(pending)
             if known is not None:
                 offsets.append(known)
                 continue
-            if pending.lane == LIMITED and not stream.bucket.take(clock):
-                stream.withheld += 1
-                offsets.append(0)
+            if stream.purse is not None and (refused := stream.purse.pay(clock, pending)):
+                stream.withhold(refused)
+                offsets.append(refused)
                 continue
             stream.head += 1
             if pending.session:
-                keys[key] = stream.head
+                keys[pending.session, pending.ref] = stream.head
             offsets.append(stream.head)
             accepted.append(pending.event)
         while len(keys) > self._settings.retry_keys:
@@ -139,7 +169,11 @@ class MemoryBroker(Broker):
                 self._deliver(Events(room, stream.epoch, first, accepted, times))
         if stream.withheld != withheld and stream.subscribed:
             self._deliver(stream.totals(room))
-        return Receipt(stream.epoch, offsets)
+        return offsets
+
+    def _publish_one(self, room: str, stream: _Stream, event: Pending) -> int:
+        """Whatever its lane."""
+        return self._publish(room, stream, [replace(event, lane=FREE)])[0]
 
     async def subscribe(self, room: str) -> Position:
         stream = self._stream(room)
@@ -148,6 +182,9 @@ class MemoryBroker(Broker):
         self._deliver(stream.totals(room))
         record = self._records.get(room)
         self._deliver(Record(room, record.revision, dict(record.values)) if record is not None else Record(room, 0, {}))
+        if stream.tallies is not None:
+            for name in stream.tallies.names():
+                self._deliver(stream.tallies.tally(room, name))
         return Position(stream.epoch, stream.head)
 
     def now_ms(self, room: str) -> int:
@@ -156,7 +193,7 @@ class MemoryBroker(Broker):
     async def unsubscribe(self, room: str) -> None:
         stream = self._stream(room)
         stream.subscribed = False
-        stream.viewers = 0
+        stream.sums.viewers = 0
 
     async def history(self, room: str, after: int, limit: int) -> History:
         stream = self._stream(room)
@@ -167,15 +204,38 @@ class MemoryBroker(Broker):
         times = list(islice(stream.times, skip, skip + limit))
         return History(Position(stream.epoch, stream.head), Events(room, stream.epoch, oldest + skip, events, times))
 
-    async def amend(self, room: str, field: str, value: bytes | None, expires_ms: int = 0, expect: int | None = None) -> int:
+    async def published(self, room: str, session: str, ref: int) -> int:
+        return self._stream(room).keys.get((session, ref), 0) if room in self._streams else 0
+
+    async def redact(self, room: str, offsets: Sequence[int], event: Pending) -> int:
+        stream = self._stream(room)
+        if stream.known(event) is None:
+            for offset in offsets:
+                stream.redact(offset)
+        return self._publish_one(room, stream, event)
+
+    async def amend(
+        self,
+        room: str,
+        field: str,
+        value: bytes | None,
+        expires_ms: int = 0,
+        expect: int | None = None,
+        event: Pending | None = None,
+    ) -> int:
         stream = self._stream(room)
         stream.touched = stream.time
         self._expire(room, stream)
         record = self._records.get(room)
         if record is None:
             record = self._records[room] = Fields(self._settings.record_fields, self._settings.record_bytes)
-        if record.amend(field, value, stream.time + expires_ms if expires_ms else 0, expect) and stream.subscribed:
-            self._deliver(Amended(room, record.revision, field, value))
+        if event is not None and stream.known(event) is not None:
+            return record.revision
+        if record.amend(field, value, stream.time + expires_ms if expires_ms else 0, expect):
+            if stream.subscribed:
+                self._deliver(Amended(room, record.revision, field, value))
+            if event is not None:
+                self._publish_one(room, stream, event)
         return record.revision
 
     def _expire(self, room: str, stream: _Stream) -> None:
@@ -185,16 +245,28 @@ class MemoryBroker(Broker):
             if stream.subscribed:
                 self._deliver(Amended(room, record.revision, field, None))
 
-    async def report(self, room: str, likes: Mapping[str, int], viewers: int) -> None:
+    async def report(self, room: str, report: Report) -> None:
         stream = self._stream(room)
         self._expire(room, stream)
-        before = stream.likes, stream.viewers
-        stream.count(likes)
-        stream.viewers = viewers
-        if before != (stream.likes, viewers):
+        if stream.sums.take(report):
             stream.touched = stream.time
             if stream.subscribed:
                 self._deliver(stream.totals(room))
+
+    async def cast(self, room: str, ballots: Sequence[Ballot]) -> list[bool]:
+        stream = self._stream(room)
+        stream.touched = stream.time
+        if stream.tallies is None:
+            stream.tallies = Tallies(self._settings.tallies)
+        counted, changed = stream.tallies.cast(ballots)
+        if stream.subscribed:
+            for name in changed:
+                self._deliver(stream.tallies.tally(room, name))
+        return counted
+
+    async def voters(self, room: str, tally: str, limit: int) -> dict[str, int]:
+        stream = self._streams.get(room)
+        return stream.tallies.voters(tally, limit) if stream is not None and stream.tallies is not None else {}
 
     def sweep(self) -> None:
         """Forget rooms that nobody watches and whose history has expired; they begin a new epoch when they come back. Let

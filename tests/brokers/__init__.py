@@ -2,5 +2,5 @@
 
 import pytest
 
-for part in ("contract", "contract_record", "contract_totals", "model", "opening"):
+for part in ("contract", "contract_record", "contract_tallies", "contract_totals", "model", "model_counts", "opening"):
     pytest.register_assert_rewrite(f"brokers.{part}")

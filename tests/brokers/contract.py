@@ -1,24 +1,28 @@
 """The broker contract as a suite: whatever implements `engine.brokers.base` runs the same tests.
 
 Owns the promises, not the broker: an implementation's test module derives from `BrokerContract` and says how a broker is
-opened, how its clock is set and how a room's history gets lost. What is counted and a room's record are in files beside this.
+opened, how its clock is set and how a room's history gets lost. What is counted, tallies, a room's budget and record, and
+redaction are in files beside this.
 """
 
 from __future__ import annotations
 
 import trio
 
-from engine.brokers.base import Pending, Position
+from engine.brokers.base import Pending, Position, Report
 from engine.settings import BrokerSettings
 
+from .contract_budget import BudgetContract
 from .contract_record import RecordContract
+from .contract_redact import RedactContract
+from .contract_tallies import TalliesContract
 from .contract_totals import TotalsContract
 from .opening import PATIENCE, Clock, Deliveries, comments
 
 __all__ = ["PATIENCE", "BrokerContract", "Clock", "Deliveries", "comments"]
 
 
-class BrokerContract(TotalsContract, RecordContract):
+class BrokerContract(TotalsContract, TalliesContract, BudgetContract, RecordContract, RedactContract):
     """Derive, say how, and pytest runs what every broker promises."""
 
     # -- order --------------------------------------------------------------------------------------------------------
@@ -221,7 +225,7 @@ class BrokerContract(TotalsContract, RecordContract):
                 await broker.history("room", 0, 1)
                 assert broker.now_ms("room") >= max(seen, clock.ms)
                 receipt = await broker.publish("room", comments("a"))
-                await broker.report("room", {"s": receipt.offsets[0]}, 0)
+                await broker.report("room", Report({"s": receipt.offsets[0]}, 0))
                 assert broker.now_ms("room") >= seen
             await deliveries.until(lambda: len(deliveries.bodies("room")) == 3)
             times = [time for events in deliveries.events("room") for time in events.times]
@@ -301,3 +305,12 @@ class BrokerContract(TotalsContract, RecordContract):
             await deliveries.until(lambda: deliveries.bodies("room") == [b"a", b"b", b"c"])
             history = await broker.history("room", 0, 10)
             assert (history.head.offset, history.events.first, history.events.events) == (3, 4, [])
+
+    async def test_it_can_be_asked_whether_a_request_was_carried_out(self) -> None:
+        async with self.open(BrokerSettings(retry_keys=3), Deliveries(), Clock()) as broker:
+            assert await broker.published("room", "s", 1) == 0
+            await broker.publish("room", comments("a", "b", "c", session="s", ref=1))
+            assert [await broker.published("room", "s", ref) for ref in (1, 2, 3, 4)] == [1, 2, 3, 0]
+            assert await broker.published("other", "s", 1) == await broker.published("room", "t", 1) == 0
+            await broker.amend("room", "a", b"1", event=Pending(b"x", "s", 9))
+            assert [await broker.published("room", "s", ref) for ref in (9, 1)] == [4, 0]

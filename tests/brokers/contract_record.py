@@ -11,7 +11,8 @@ from functools import partial
 import pytest
 import trio
 
-from engine.brokers.base import Amended, Broker, Conflict, Record, RecordFull
+from engine.brokers.base import LIMITED, Amended, Broker, Conflict, Events, Pending, Record, RecordFull, Report
+from engine.brokers.budget import Budget
 from engine.settings import BrokerSettings
 
 from .opening import Clock, Deliveries, Opening, comments
@@ -136,7 +137,7 @@ class RecordContract(Opening):
                 (60_000, {"stays", "for good"}),
             ):
                 clock.ms += moment
-                await other.report("room", {"s": clock.ms - Clock().ms + 10_000}, 1)
+                await other.report("room", Report({"s": clock.ms - Clock().ms + 10_000}, 1))
                 for deliveries in watching:
                     shown = partial(deliveries.record, "room")
                     await deliveries.until(lambda shown=shown, expected=expected: set(shown()) == expected)  # type: ignore[misc]
@@ -162,3 +163,65 @@ class RecordContract(Opening):
             assert new.epoch != old.epoch
             await deliveries.until(lambda: deliveries.record("room") == {"ban": b"x"})
             assert await broker.amend("room", "ban", None) == 2
+
+    # -- with an event ------------------------------------------------------------------------------------------------
+
+    async def test_a_change_and_its_event_are_one_step_and_the_change_is_delivered_first(self) -> None:
+        here, there, clock = Deliveries(), Deliveries(), Clock()
+        async with (
+            self.open(BrokerSettings(), here, clock) as broker,
+            self.another(broker, BrokerSettings(), there, clock) as other,
+        ):
+            watching = [here] if other is broker else [here, there]
+            await broker.subscribe("room")
+            await other.subscribe("room")
+            await broker.publish("room", comments("before"))
+            long = b"state " * 1_000
+            assert await broker.amend("room", "a", b"1", event=Pending(b"state 1")) == 1
+            assert await other.amend("room", "a", b"2", expect=1, event=Pending(long)) == 2
+            assert await broker.amend("room", "a", None, event=Pending(b"state 3")) == 3
+            assert (await broker.publish("room", comments("after"))).offsets == [5]
+            bodies = [b"before", b"state 1", long, b"state 3", b"after"]
+            for deliveries in watching:
+                await deliveries.until(lambda deliveries=deliveries: len(deliveries.bodies("room")) == 5)  # type: ignore[misc]
+                assert deliveries.bodies("room") == bodies
+                told = [item for item in deliveries.all if isinstance(item, Amended | Events)]
+                assert [type(item) for item in told] == [Events, *[Amended, Events] * 3, Events]
+            assert (await other.history("room", 0, 10)).events.events == bodies
+
+    async def test_what_is_no_change_publishes_nothing(self) -> None:
+        settings, event = BrokerSettings(record_fields=1, record_bytes=10), Pending(b"state", "s", 1)
+        async with self.open(settings, Deliveries(), Clock()) as broker:
+            assert await broker.amend("room", "a", None, event=event) == 0
+            assert await broker.amend("room", "a", b"1") == 1
+            assert await broker.amend("room", "b", None, event=event) == 1
+            for field, value, expect in (("a", b"2", 0), ("b", b"2", None), ("a", b"x" * 10, None)):
+                with pytest.raises((Conflict, RecordFull)):
+                    await broker.amend("room", field, value, expect=expect, event=event)
+            assert (await broker.history("room", 0, 10)).head.offset == 0
+            # Its key is still new.
+            assert await broker.amend("room", "a", b"2", event=event) == 2
+            assert (await broker.history("room", 0, 10)).events.events == [b"state"]
+
+    async def test_an_amendment_whose_event_was_published_before_does_nothing_whatever_is_expected(self) -> None:
+        deliveries, event = Deliveries(), Pending(b"state", "s", 1)
+        async with self.open(BrokerSettings(record_bytes=10), deliveries, Clock()) as broker:
+            await broker.subscribe("room")
+            assert await broker.amend("room", "a", b"1", expect=0, event=event) == 1
+            assert await broker.amend("room", "a", b"1", expect=0, event=event) == 1
+            assert await broker.amend("room", "a", b"2") == 2
+            for value in (b"1", None, b"x" * 100):
+                assert await broker.amend("room", "a", value, expect=0, event=event) == 2
+            assert (await broker.publish("room", [event])).offsets == [1]
+            assert (await broker.publish("room", comments("b", session="s", ref=2))).offsets == [2]
+            assert await broker.amend("room", "a", b"3", event=Pending(b"state", "s", 2)) == 2
+            await deliveries.until(lambda: len(deliveries.bodies("room")) == 2)
+            assert deliveries.record("room") == {"a": b"2"}
+
+    async def test_the_event_of_an_amendment_fits_any_budget_and_leaves_less(self) -> None:
+        async with self.open(BrokerSettings(), Deliveries(), Clock(), Budget(3.0, 1_000.0)) as broker:
+            assert (await broker.publish("room", comments("a", "b", lane=1))).offsets == [1, 2]
+            assert await broker.amend("room", "a", b"1", event=Pending(b"state", lane=LIMITED, reserve=63)) == 1
+            assert max((await broker.publish("room", comments("c", lane=1))).offsets) < 0
+            assert await broker.amend("room", "a", b"2", event=Pending(b"state", lane=LIMITED)) == 2
+            assert (await broker.history("room", 0, 10)).head.offset == 4

@@ -10,9 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from engine.brokers.base import Amended, Pending, Record
+import msgspec
 
-__all__ = ["ModelRecord", "ModelRoom", "Seen"]
+from engine.brokers.base import LIMITED, NO_BYTES, NO_EVENTS, Amended, Pending, Record
+from engine.schema import OmittedEvent, OmittedReason
+
+__all__ = ["GONE", "ModelRecord", "ModelRoom", "Seen", "amended"]
+
+GONE = msgspec.msgpack.encode(OmittedEvent(OmittedReason.DELETED, 1))
+"""What is read where something was redacted."""
 
 
 @dataclass
@@ -20,17 +26,31 @@ class ModelRoom:
     """A room.
 
     :ivar keys: remembered, at most ``keys_max`` of them, oldest first.
-    :ivar budget: events of lane 1 per second; 0: any number.
-    :ivar spent: of the budget, at ``spent_ms``.
+    :ivar budget: per second, of events and of bytes; 0: any number.
+    :ivar spent: of each, at ``spent_ms``.
+    :ivar withheld: for want of each.
+    :ivar offered: events that were no retry.
     """
 
     keys_max: int
-    budget: Fraction = Fraction(0)
+    budget: tuple[Fraction, Fraction] = (Fraction(0), Fraction(0))
     events: list[bytes] = field(default_factory=list)
+    redacted: set[int] = field(default_factory=set)
     keys: list[tuple[tuple[str, int], int]] = field(default_factory=list)
-    spent: Fraction = Fraction(0)
+    spent: list[Fraction] = field(default_factory=lambda: [Fraction(0), Fraction(0)])
     spent_ms: int = 0
-    withheld: int = 0
+    withheld: tuple[int, int] = (0, 0)
+    offered: int = 0
+
+    @property
+    def past(self) -> list[bytes]:
+        """What a history that keeps everything shows."""
+        return [GONE if offset in self.redacted else event for offset, event in enumerate(self.events, 1)]
+
+    def explains(self, bodies: Sequence[bytes]) -> bool:
+        """Whether that is what a subscriber may have been delivered: what it missed it may have read after a redaction."""
+        seen = zip(bodies, self.events, self.past, strict=False)
+        return len(bodies) == len(self.events) and all(body in (event, now) for body, event, now in seen)
 
     def publish(self, batch: Sequence[Pending], now_ms: int) -> list[int]:
         """Returns the offsets."""
@@ -39,28 +59,52 @@ class ModelRoom:
         for pending in batch:
             key = (pending.session, pending.ref)
             offset = known.get(key) if pending.session else None
-            if offset is None and pending.lane and not self._fits(now_ms):
-                self.withheld += 1
-                offset = 0
-            elif offset is None:
-                self.events.append(pending.event)
-                offset = len(self.events)
-                if pending.session:
-                    known[key] = offset
-                    self.keys.append((key, offset))
+            if offset is None:
+                self.offered += 1
+                short = self._short(now_ms, pending)
+                if short is not None:
+                    self.withheld = (self.withheld[0] + 1 - short, self.withheld[1] + short)
+                    offset = (NO_EVENTS, NO_BYTES)[short]
+                else:
+                    self.events.append(pending.event)
+                    offset = len(self.events)
+                    if pending.session:
+                        known[key] = offset
+                        self.keys.append((key, offset))
             offsets.append(offset)
         self.keys = self.keys[max(len(self.keys) - self.keys_max, 0) :]
+        assert len(self.events) + sum(self.withheld) == self.offered
         return offsets
 
-    def _fits(self, now_ms: int) -> bool:
-        if not self.budget:
-            return True
-        self.spent = max(self.spent - max(now_ms - self.spent_ms, 0) * self.budget / 1000, Fraction(0))
-        self.spent_ms = now_ms
-        if self.spent + 1 > max(1, math.ceil(self.budget)):
-            return False
-        self.spent += 1
-        return True
+    def publish_one(self, event: Pending, now_ms: int) -> int:
+        """Whatever its lane."""
+        return self.publish([Pending(event.event, event.session, event.ref)], now_ms)[0]
+
+    def redact(self, offsets: Sequence[int], event: Pending, now_ms: int) -> int:
+        """Returns the offset of the event."""
+        if not self.knows(event):
+            self.redacted |= {offset for offset in offsets if 1 <= offset <= len(self.events)}
+        return self.publish_one(event, now_ms)
+
+    def knows(self, event: Pending) -> bool:
+        """Whether it was published before."""
+        return event.session != "" and (event.session, event.ref) in dict(self.keys)
+
+    def _short(self, now_ms: int, pending: Pending) -> int | None:
+        """Of which budget there is too little, if so; otherwise it is spent."""
+        passed, self.spent_ms = max(now_ms - self.spent_ms, 0), now_ms
+        worths = [max(1, math.ceil(rate)) for rate in self.budget]
+        costs = (1, len(pending.event))
+        limited = [which for which, rate in enumerate(self.budget) if rate]
+        for which in limited:
+            self.spent[which] = max(self.spent[which] - passed * self.budget[which] / 1000, Fraction(0))
+        for which in limited:
+            need = costs[which] + Fraction(pending.reserve, 64) * worths[which]
+            if pending.lane == LIMITED and self.spent[which] + need > worths[which] and self.spent[which]:
+                return which
+        for which in limited:
+            self.spent[which] = min(self.spent[which] + costs[which], Fraction(2 * worths[which]))
+        return None
 
 
 @dataclass
@@ -105,6 +149,31 @@ class ModelRecord:
             if when and when <= now_ms:
                 del self.fields[name]
                 self.revision += 1
+
+
+def amended(
+    record: ModelRecord,
+    room: ModelRoom,
+    name: str,
+    value: bytes | None,
+    expires_ms: int,
+    expect: int | None,
+    event: Pending | None,
+    time: int,
+    now_ms: int,
+) -> int | str:
+    """A record is amended, and an event published in the same step; returns as `ModelRecord.amend`.
+
+    :param time: the room's.
+    """
+    record.expire(time)
+    before = record.revision
+    if event is not None and room.knows(event):
+        return before
+    outcome = record.amend(name, value, expires_ms, expect, time)
+    if event is not None and record.revision > before:
+        room.publish_one(event, now_ms)
+    return outcome
 
 
 class Seen:

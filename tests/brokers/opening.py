@@ -12,7 +12,8 @@ from itertools import dropwhile
 
 import trio
 
-from engine.brokers.base import Amended, Broker, Delivery, Events, Pending, Record, Totals
+from engine.brokers.base import Amended, Broker, Delivery, Events, Pending, Record, Tally, Totals
+from engine.brokers.budget import UNLIMITED, Budget
 from engine.settings import BrokerSettings
 
 from .model import Seen
@@ -50,6 +51,14 @@ class Deliveries:
     def totals(self, room: str) -> list[Totals]:
         return [item for item in self.all if isinstance(item, Totals) and item.room == room]
 
+    def counts(self, room: str) -> list[tuple[int, int]]:
+        """Likes and viewers."""
+        return [(totals.likes, totals.viewers) for totals in self.totals(room)]
+
+    def tallies(self, room: str) -> dict[str, tuple[int, ...]]:
+        """As they were delivered last."""
+        return {item.name: item.counts for item in self.all if isinstance(item, Tally) and item.room == room}
+
     def records(self, room: str) -> list[Record | Amended]:
         return [item for item in self.all if isinstance(item, Record | Amended) and item.room == room]
 
@@ -81,12 +90,12 @@ class Opening(ABC):
 
     @abstractmethod
     def open(
-        self, settings: BrokerSettings, deliver: Deliveries, clock: Clock, budget: float = 0.0
+        self, settings: BrokerSettings, deliver: Deliveries, clock: Clock, budget: Budget = UNLIMITED
     ) -> AbstractAsyncContextManager[Broker]:
         """A broker with no rooms."""
 
     def another(
-        self, broker: Broker, settings: BrokerSettings, deliver: Deliveries, clock: Clock, budget: float = 0.0
+        self, broker: Broker, settings: BrokerSettings, deliver: Deliveries, clock: Clock, budget: Budget = UNLIMITED
     ) -> AbstractAsyncContextManager[Broker]:
         """A broker of another node with the same rooms."""
         return self.open(settings, deliver, clock, budget)

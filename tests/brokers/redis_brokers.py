@@ -12,6 +12,7 @@ from itertools import count
 import trio
 
 from engine.brokers.base import Amended, Deliver, Delivery, Events, Pending, Receipt, Record, Unavailable
+from engine.brokers.budget import UNLIMITED, Budget
 from engine.brokers.redis import RedisBroker
 from engine.settings import BrokerSettings, RedisSettings
 
@@ -33,10 +34,12 @@ async def opened(
     deliver: Deliver,
     settings: BrokerSettings | None = None,
     clock: Clock | None = None,
-    budget: float = 0.0,
+    budget: Budget = UNLIMITED,
 ) -> AsyncIterator[RedisBroker]:
     """A broker that runs."""
-    broker = RedisBroker(settings or BrokerSettings(), redis, deliver, now_ms=clock, budget=budget)
+    broker = RedisBroker(
+        settings or BrokerSettings(), redis, deliver, now_ms=clock, budget=budget.events, budget_bytes=budget.bytes
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(broker.run)
         yield broker

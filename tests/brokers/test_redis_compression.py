@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.redisproc import RedisProcess, redis_server
-from engine.brokers.base import Events, Pending
+from engine.brokers.base import NO_BYTES, NO_EVENTS, Events, Pending
+from engine.brokers.budget import Budget
 from engine.brokers.redis.functions import VERSION
 from engine.brokers.redis.spread import UnknownRecord, pack_body, read_record
 from engine.settings import BrokerSettings, RedisSettings
 
 from .contract import Clock, Deliveries
+from .model import GONE
 from .redis_brokers import Watcher, fresh_prefix, opened
 
 
@@ -106,13 +108,36 @@ async def test_a_retry_beside_something_new_is_told_from_it_though_both_are_comp
 
 async def test_what_is_withheld_is_taken_out_of_what_is_compressed_and_costs_the_budget_once(server: RedisProcess) -> None:
     redis, watcher, clock = RedisSettings(url=server.url, prefix=fresh_prefix(), totals_seconds=0), Watcher(), Clock()
-    async with opened(redis, watcher, clock=clock, budget=50) as broker:
+    async with opened(redis, watcher, clock=clock, budget=Budget(50.0)) as broker:
         await broker.subscribe("room")
         assert (await broker.publish("room", speech(1, 40, lane=1))).offsets == list(range(1, 41))
-        assert (await broker.publish("room", speech(41, 40, lane=1))).offsets == [*range(41, 51), *[0] * 30]
-        assert (await broker.publish("room", speech(51, 40, lane=1))).offsets == [0] * 40
-        await watcher.until(lambda: watcher.totals("room")[-1].withheld == 70)
+        assert (await broker.publish("room", speech(41, 40, lane=1))).offsets == [*range(41, 51), *[NO_EVENTS] * 30]
+        assert (await broker.publish("room", speech(51, 40, lane=1))).offsets == [NO_EVENTS] * 40
+        await watcher.until(lambda: watcher.totals("room")[-1].withheld == (70, 0))
         assert watcher.bodies("room") == [pending.event for pending in speech(1, 50)]
+
+
+async def test_a_budget_of_bytes_is_one_of_events_as_they_are_and_not_as_they_are_compressed(server: RedisProcess) -> None:
+    redis, watcher, clock = RedisSettings(url=server.url, prefix=fresh_prefix(), totals_seconds=0), Watcher(), Clock()
+    events = speech(1, 40, lane=1)
+    size = sum(len(pending.event) for pending in events[:30])
+    async with opened(redis, watcher, clock=clock, budget=Budget(bytes=size)) as broker:
+        await broker.subscribe("room")
+        assert (await broker.publish("room", events)).offsets == [*range(1, 31), *[NO_BYTES] * 10]
+        await watcher.until(lambda: watcher.totals("room")[-1].withheld == (0, 10))
+        assert watcher.bodies("room") == [pending.event for pending in events[:30]]
+
+
+async def test_what_is_redacted_is_taken_out_of_what_is_compressed_by_who_reads_it(server: RedisProcess) -> None:
+    redis = RedisSettings(url=server.url, prefix=fresh_prefix())
+    async with opened(redis, Deliveries()) as broker:
+        events = [pending.event for pending in speech(1, 60)]
+        await broker.publish("room", speech(1, 60))
+        assert await broker.redact("room", [60, 7, 1], Pending(b"deleted" * 1_000)) == 61
+        assert stored(server, redis) == [b"2", b"2"]
+        expected = [GONE, *events[1:6], GONE, *events[7:59], GONE, b"deleted" * 1_000]
+        for after, limit in ((0, 100), (0, 1), (6, 1), (5, 3), (59, 2)):
+            assert (await broker.history("room", after, limit)).events.events == expected[after : after + limit]
 
 
 async def test_the_bounds_of_history_hold_for_compressed_records(server: RedisProcess) -> None:

@@ -10,11 +10,12 @@ import pytest
 import trio
 
 from bench.redisproc import RedisProcess, redis_server
-from engine.brokers.base import Pending, Totals, Unavailable
+from engine.brokers.base import Amended, Events, Pending, Record, Report, Unavailable
 from engine.brokers.redis.functions import VERSION
 from engine.settings import BrokerSettings, RedisSettings
 
 from .contract import Deliveries, comments
+from .model import Seen
 from .redis_brokers import Watcher, fresh_prefix, opened, published
 from .ways import cut
 
@@ -114,7 +115,7 @@ async def test_a_server_that_comes_back_empty_begins_a_new_epoch_and_everybody_i
         async with opened(redis, one) as first, opened(redis, two) as second:
             old = await first.subscribe("room")
             await second.subscribe("room")
-            await first.report("room", {"first": 5}, 1)
+            await first.report("room", Report({"first": 5}, 1))
             await first.publish("room", comments("a", "b"))
             await two.until(lambda: two.bodies("room") == [b"a", b"b"])
             server.kill()
@@ -129,7 +130,7 @@ async def test_a_server_that_comes_back_empty_begins_a_new_epoch_and_everybody_i
             # Whoever asks because of the new epoch gets all of it.
             assert await second.subscribe("room") == (receipt.epoch, 0)
             assert await second.subscribe("room") == (receipt.epoch, 1)
-            await two.until(lambda: two.totals("room")[-1] == Totals("room", 5, 1))
+            await two.until(lambda: two.counts("room")[-1] == (5, 1))
 
 
 async def test_rooms_without_events_are_told_of_a_new_epoch_too(directory: Path) -> None:
@@ -151,7 +152,7 @@ async def test_a_server_that_keeps_everything_continues_after_a_kill(directory: 
             position = await broker.subscribe("room")
             for number in range(1, 11):
                 assert (await broker.publish("room", comments(str(number)))).offsets == [number]
-            await broker.report("room", {"broker": 3}, 1)
+            await broker.report("room", Report({"broker": 3}, 1))
             server.kill()
             server.start()
             receipt = await published(broker, "room", comments("11", session="s", ref=1))
@@ -213,16 +214,16 @@ async def test_an_emptied_server_is_told_all_likes_again(server: RedisProcess) -
     redis, watcher = RedisSettings(url=server.url, prefix=fresh_prefix(), totals_seconds=0), Watcher()
     async with opened(redis, watcher) as broker:
         await broker.subscribe("room")
-        await broker.report("room", {"s": 5, "t": 1}, 1)
-        await broker.report("room", {"s": 5, "t": 3, "u": 2}, 1)
+        await broker.report("room", Report({"s": 5, "t": 1}, 1))
+        await broker.report("room", Report({"s": 5, "t": 3, "u": 2}, 1))
         await watcher.until(lambda: watcher.totals("room")[-1].likes == 10)
         server.ask("FLUSHALL")
-        await broker.report("room", {"s": 6, "t": 3, "u": 2}, 1)
+        await broker.report("room", Report({"s": 6, "t": 3, "u": 2}, 1))
         await watcher.until(lambda: watcher.totals("room")[-1].likes == 11)
         server.ask("FLUSHALL")
         # Noticed by a publish.
         await broker.publish("room", comments("a"))
-        await broker.report("room", {"s": 6, "t": 3, "u": 3}, 1)
+        await broker.report("room", Report({"s": 6, "t": 3, "u": 3}, 1))
         await watcher.until(lambda: watcher.totals("room")[-1].likes == 12)
 
 
@@ -261,6 +262,28 @@ async def test_a_node_that_was_away_is_given_the_record(server: RedisProcess, di
             way.refuse = False
             del expected["f1"]
             await watcher.until(lambda: watcher.record("room") == expected)
+
+
+async def test_a_node_that_was_away_has_each_change_before_its_event(server: RedisProcess, directory: Path) -> None:
+    async with cut(directory / "way", server) as way:
+        prefix, watcher = fresh_prefix(), Watcher()
+        async with (
+            opened(RedisSettings(url=way.url, prefix=prefix, answer_seconds=20), watcher) as far,
+            opened(RedisSettings(url=server.url, prefix=prefix), Deliveries()) as near,
+        ):
+            await far.subscribe("room")
+            for number in range(60):
+                if number % 12 == 5:
+                    way.cut()
+                value = str(number).encode()
+                await near.amend("room", "a", value, event=Pending(value))
+            await watcher.until(lambda: len(watcher.bodies("room")) == 60)
+            seen = Seen()
+            for delivery in watcher.all:
+                if isinstance(delivery, Record | Amended):
+                    seen.take(delivery)
+                elif isinstance(delivery, Events):
+                    assert all(int(event) <= int(seen.values["a"]) for event in delivery.events)
 
 
 async def test_a_record_outlives_an_epoch_as_long_as_the_server_has_it(server: RedisProcess) -> None:
@@ -308,14 +331,14 @@ async def test_a_paused_server_is_unavailable_within_the_bound_and_goes_on(direc
                 with pytest.raises(Unavailable):
                     await broker.publish("room", comments("a", session="s", ref=1))
                 with pytest.raises(Unavailable):
-                    await broker.report("room", {"broker": 4}, 1)
+                    await broker.report("room", Report({"broker": 4}, 1))
                 with pytest.raises(Unavailable):
                     await broker.publish("room", comments("b", session="s", ref=2))
             server.resume()
             assert (await published(broker, "room", comments("c", session="s", ref=3))).epoch == position.epoch
             for ref, body in ((1, "a"), (2, "b"), (3, "c")):
                 await published(broker, "room", comments(body, session="s", ref=ref))
-            await broker.report("room", {"broker": 4}, 1)
+            await broker.report("room", Report({"broker": 4}, 1))
             await watcher.until(lambda: len(watcher.bodies("room")) == 3 and watcher.totals("room")[-1].likes == 4)
             assert sorted(watcher.bodies("room")) == [b"a", b"b", b"c"]
 

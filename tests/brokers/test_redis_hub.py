@@ -92,7 +92,7 @@ async def test_what_is_said_at_one_node_is_shown_at_both_and_likes_are_summed() 
             two.send(Likes("room", 7))
             for edge in (one, two):
                 # Counters: likes, viewers.
-                await until(lambda edge=edge: edge.messages()[-1][8:] == [[12, 2]])
+                await until(lambda edge=edge: edge.messages()[-1][8:9] == [[12, 2]])
 
 
 async def test_a_server_that_comes_back_empty_is_told_to_viewers_and_the_next_comment_is_shown() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from bench.redisproc import RedisProcess, claimed_ports, cluster, redis_server, sentinels, until
 from engine.brokers.base import Broker, Position, Unavailable
+from engine.brokers.budget import UNLIMITED, Budget
 from engine.brokers.redis import RedisBroker
 from engine.brokers.redis.cluster import slot
 from engine.brokers.redis.functions import VERSION
@@ -45,7 +46,7 @@ class TestRedisBrokerOnACluster(BrokerContract):
 
     @asynccontextmanager
     async def open(
-        self, settings: BrokerSettings, deliver: Deliveries, clock: Clock, budget: float = 0.0
+        self, settings: BrokerSettings, deliver: Deliveries, clock: Clock, budget: Budget = UNLIMITED
     ) -> AsyncIterator[Broker]:
         async with opened(self.redis, deliver, settings, clock, budget) as broker:
             yield broker

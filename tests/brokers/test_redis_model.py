@@ -19,19 +19,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.redisproc import RedisProcess, redis_server
-from engine.brokers.base import Conflict, Pending, RecordFull, Totals
+from engine.brokers.base import Ballot, Conflict, Keep, Pending, RecordFull, Report
+from engine.brokers.budget import Budget
 from engine.brokers.redis import RedisBroker
 from engine.settings import BrokerSettings, RedisSettings
 
 from .contract import Clock
-from .model import ModelRecord, ModelRoom
+from .model import ModelRecord, ModelRoom, amended
+from .model_counts import ModelTallies, ModelTotals
 from .redis_brokers import Watcher, fresh_prefix, opened
 from .ways import Cut, cut
 
 KEYS = 4
 HISTORY = 200
-BUDGET = 3.0
+BUDGETS = (Budget(3.0), Budget(bytes=30.0), Budget(3.0, 100.0))
 FIELDS, BYTES = 3, 20
+TALLIES = 2
 Batch = list[Pending]
 
 
@@ -41,25 +44,32 @@ def server() -> Iterator[RedisProcess]:
         yield server
 
 
-batches = st.lists(
-    st.builds(
-        Pending,
-        st.binary(max_size=40) | st.builds(lambda piece, count: piece * count, st.binary(max_size=3), st.integers(1, 100)),
-        st.sampled_from(("", "s", "t")),
-        st.integers(1, 4),
-        st.integers(0, 1),
-    ),
-    min_size=1,
-    max_size=5,
+events = st.builds(
+    Pending,
+    st.binary(max_size=40) | st.builds(lambda piece, count: piece * count, st.binary(max_size=3), st.integers(1, 100)),
+    st.sampled_from(("", "s", "t")),
+    st.integers(1, 4),
+    st.integers(0, 1),
+    st.sampled_from((0, 0, 16, 32, 63)),
 )
+batches = st.lists(events, min_size=1, max_size=5)
 nodes = st.integers(0, 1)
 likes = st.dictionaries(st.sampled_from("stu"), st.integers(0, 9))
+reactions = st.dictionaries(st.sampled_from("stu"), st.dictionaries(st.sampled_from(("❤️", "x y", "1")), st.integers(0, 9)))
+reports = st.builds(Report, likes, st.integers(0, 5), reactions, st.lists(st.sampled_from("uvw"), max_size=2))
+ballots = st.lists(
+    st.builds(Ballot, st.sampled_from(("", "字", "x")), st.sampled_from("uvw"), st.integers(0, 3), st.sampled_from(Keep)),
+    min_size=1,
+    max_size=4,
+)
 steps = st.one_of(
     st.tuples(st.just("publish"), nodes, batches, st.booleans()),
     st.tuples(st.just("together"), batches, batches, st.booleans()),
     st.tuples(st.just("cut"), nodes),
     st.tuples(st.just("wait"), st.sampled_from((100, 250, 2_000, -1_000))),
-    st.tuples(st.just("report"), nodes, likes),
+    st.tuples(st.just("report"), nodes, reports),
+    st.tuples(st.just("cast"), nodes, ballots),
+    st.tuples(st.just("voters"), nodes, st.sampled_from(("", "字", "y")), st.integers(0, 3)),
     st.tuples(
         st.just("amend"),
         nodes,
@@ -67,8 +77,10 @@ steps = st.one_of(
         st.none() | st.binary(max_size=9),
         st.sampled_from((0, 200, 3_000)),
         st.none() | st.integers(0, 6),
+        st.none() | events,
         st.booleans(),
     ),
+    st.tuples(st.just("redact"), nodes, st.lists(st.integers(-1, 20), max_size=4), events, st.booleans()),
     st.tuples(st.just("history"), nodes, st.integers(0, 30), st.integers(1, 6)),
 )
 
@@ -79,13 +91,14 @@ class Play:
     :ivar rooms: what the room may be: of two publishes at the same time either may have been the first.
     """
 
-    def __init__(self, brokers: list[RedisBroker], ways: list[Cut], epoch: int, clock: Clock) -> None:
+    def __init__(self, brokers: list[RedisBroker], ways: list[Cut], epoch: int, clock: Clock, budget: Budget) -> None:
         self.brokers = brokers
         self.ways = ways
         self.epoch = epoch
         self.clock = clock
-        self.rooms = [ModelRoom(KEYS, Fraction(BUDGET))]
-        self.sources: dict[str, int] = {}
+        self.rooms = [ModelRoom(KEYS, (Fraction(budget.events), Fraction(budget.bytes)))]
+        self.counted = ModelTotals()
+        self.tallies = ModelTallies(TALLIES)
         self.record = ModelRecord(FIELDS, BYTES)
         self.time = clock.ms
 
@@ -123,22 +136,55 @@ class Play:
             ]
         )
 
-    async def report(self, node: int, likes: dict[str, int]) -> None:
-        for source, total in likes.items():
-            self.sources[source] = max(total, self.sources.get(source, 0))
+    async def report(self, node: int, report: Report) -> None:
+        self.counted.take(node, report)
         self.record.expire(self.time)
-        await self.brokers[node].report("room", likes, node + 1)
+        await self.brokers[node].report("room", report)
 
-    async def amend(self, node: int, field: str, value: bytes | None, expires_ms: int, expect: int | None, lose: bool) -> None:
+    async def cast(self, node: int, ballots: list[Ballot]) -> None:
+        expected = self.tallies.cast(ballots)
+        try:
+            outcome: list[bool] | str = await self.brokers[node].cast("room", ballots)
+        except RecordFull as error:
+            outcome = type(error).__name__
+        assert outcome == expected
+
+    async def voters(self, node: int, tally: str, limit: int) -> None:
+        voters = self.tallies.voters(tally)
+        assert await self.brokers[node].voters("room", tally, limit) == (voters if len(voters) <= limit else {})
+
+    async def amend(
+        self,
+        node: int,
+        field: str,
+        value: bytes | None,
+        expires_ms: int,
+        expect: int | None,
+        event: Pending | None,
+        lose: bool,
+    ) -> None:
         if lose:
             # The answer to an amendment is the only one that begins so.
             self.ways[node].swallow = b"\r\nok "
-        expected = self.record.amend(field, value, expires_ms, expect, self.time)
+        # Whether the event was published before depends on which of two publishes was the first.
+        records = [deepcopy(self.record) for _ in self.rooms]
+        expected = [
+            amended(record, room, field, value, expires_ms, expect, event, self.time, self.clock.ms)
+            for record, room in zip(records, self.rooms, strict=True)
+        ]
         try:
-            outcome: int | str = await self.brokers[node].amend("room", field, value, expires_ms, expect)
+            outcome: int | str = await self.brokers[node].amend("room", field, value, expires_ms, expect, event)
         except (Conflict, RecordFull) as error:
             outcome = type(error).__name__
-        assert outcome == expected
+        agreeing = [index for index, each in enumerate(expected) if each == outcome]
+        self.narrow(self.rooms[index] for index in agreeing)
+        self.record = records[agreeing[0]]
+
+    async def redact(self, node: int, offsets: list[int], event: Pending, lose: bool) -> None:
+        if lose:
+            self.lose_answer(node)
+        offset = await self.brokers[node].redact("room", offsets, event)
+        self.narrow(room for room in self.rooms if room.redact(offsets, event, self.clock.ms) == offset)
 
     async def wait(self, milliseconds: int) -> None:
         self.clock.ms += milliseconds
@@ -162,20 +208,20 @@ class Play:
             return (
                 history.head == (self.epoch, head)
                 and history.events.first == first
-                and history.events.events == room.events[first - 1 : first - 1 + limit]
+                and history.events.events == room.past[first - 1 : first - 1 + limit]
             )
 
         self.narrow(filter(explains, self.rooms))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(play=st.lists(steps, max_size=15))
-def test_two_nodes_and_a_list_agree(server: RedisProcess, play: list[tuple[object, ...]]) -> None:
-    trio.run(_agree, server, play)
+@given(budget=st.sampled_from(BUDGETS), play=st.lists(steps, max_size=15))
+def test_two_nodes_and_a_list_agree(server: RedisProcess, budget: Budget, play: list[tuple[object, ...]]) -> None:
+    trio.run(_agree, server, budget, play)
 
 
-async def _agree(server: RedisProcess, steps: list[tuple[object, ...]]) -> None:
-    limits = BrokerSettings(retry_keys=KEYS, history_events=HISTORY, record_fields=FIELDS, record_bytes=BYTES)
+async def _agree(server: RedisProcess, budget: Budget, steps: list[tuple[object, ...]]) -> None:
+    limits = BrokerSettings(retry_keys=KEYS, history_events=HISTORY, record_fields=FIELDS, record_bytes=BYTES, tallies=TALLIES)
     prefix, watchers, clock = fresh_prefix(), [Watcher(), Watcher()], Clock()
     with tempfile.TemporaryDirectory() as directory:
         async with cut(Path(directory) / "0", server) as near, cut(Path(directory) / "1", server) as far:
@@ -185,25 +231,26 @@ async def _agree(server: RedisProcess, steps: list[tuple[object, ...]]) -> None:
                 for way, size in ((near, 40), (far, 0))
             ]
             async with (
-                opened(urls[0], watchers[0], limits, clock, BUDGET) as first,
-                opened(urls[1], watchers[1], limits, clock, BUDGET) as second,
+                opened(urls[0], watchers[0], limits, clock, budget) as first,
+                opened(urls[1], watchers[1], limits, clock, budget) as second,
             ):
                 epoch = (await first.subscribe("room")).epoch
                 await second.subscribe("room")
-                state = Play([first, second], [near, far], epoch, clock)
+                state = Play([first, second], [near, far], epoch, clock, budget)
                 with trio.fail_after(60):
                     for name, *arguments in steps:
                         await getattr(state, str(name))(*arguments)
-                await first.report("room", {}, 5)
-                await second.report("room", {}, 6)
+                await state.report(0, Report(viewers=5))
+                await state.report(1, Report(viewers=6))
                 clock.ms += 10_000
                 state.record.expire(max(state.time, clock.ms))
                 await second.beat(0)
-                total = Totals("room", sum(state.sources.values()), 11, state.rooms[0].withheld)
+                totals = state.counted.totals("room", state.rooms[0].withheld)
                 for watcher in watchers:
                     seen = partial(watcher.record, "room")
                     await watcher.until(lambda seen=seen: seen() == state.record.values)
                     count = len(state.rooms[0].events)
-                    await watcher.until(lambda watcher=watcher: watcher.totals("room")[-1] == total)
+                    await watcher.until(lambda watcher=watcher: watcher.totals("room")[-1] == totals)
+                    await watcher.until(lambda watcher=watcher: watcher.tallies("room") == state.tallies.counts())
                     await watcher.until(lambda watcher=watcher, count=count: len(watcher.bodies("room")) == count)
-                    state.narrow(room for room in state.rooms if room.events == watcher.bodies("room"))
+                    state.narrow(room for room in state.rooms if room.explains(watcher.bodies("room")))

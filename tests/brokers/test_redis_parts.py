@@ -182,8 +182,8 @@ def test_older_totals_do_not_replace_newer_ones() -> None:
     seen: list[Any] = []
     subscription = Subscription("room", "s", seen.append)
     subscription.begin(Position(5, 0))
-    for told in (Told(5, 2, 10, 1), Told(5, 1, 9, 1), Told(5, 3, 10, 1), Told(4, 9, 3, 3), Told(6, 1, 0, 0)):
-        subscription.take_totals(told)
+    for epoch, version, likes, viewers in ((5, 2, 10, 1), (5, 1, 9, 1), (5, 3, 10, 1), (4, 9, 3, 3), (6, 1, 0, 0)):
+        subscription.take_totals(Told(epoch, version, Totals("room", likes, viewers)))
     assert seen == [Totals("room", 10, 1), Totals("room", 0, 0)]
 
 
@@ -192,7 +192,8 @@ def test_older_totals_do_not_replace_newer_ones() -> None:
 
 @given(st.binary(max_size=60))
 def test_no_record_however_broken_does_harm(data: bytes) -> None:
-    for begin in (b"", b"1 ", b"1 5 1 1 0 ", b"2 5 1 1 0 ", b"1 5 1 ", b"t1 ", b"a1 ", b"a1 5 1 1 3 "):
+    events = (b"1 ", b"1 5 1 1 0 ", b"2 5 1 1 0 ", b"1 5 1 ")
+    for begin in (b"", *events, b"t2 ", b"t2 5 1 2 3 0 0 3 1 ", b"y1 ", b"y1 5 1 2 ", b"a1 ", b"a1 5 1 1 3 "):
         try:
             read_message("room", begin + data)
         except Exception as error:
@@ -201,9 +202,9 @@ def test_no_record_however_broken_does_harm(data: bytes) -> None:
 
 def test_history_begins_after_a_record_that_cannot_be_read() -> None:
     good = [b"1 7 %d 1 0 \xc4\x01%d" % (offset, offset) for offset in (1, 2, 3)]
-    history = Functions.past("room", [b"7", b"3", b"99", b"1", good[0], b"9 7 2 1 0 ?", good[2]], 10)
-    assert history == (History(Position(7, 3), Events("room", 7, 3, [b"3"], [0])), 99)
-    assert Functions.past("room", [b"7", b"3", b"99", b"1", b"9 7 3"], 10)[0].events == Events("room", 7, 4, [], [])
+    history = Functions.past("room", [b"7", b"3", b"99", b"5", b"1", b"", good[0], b"9 7 2 1 0 ?", good[2]], 10)
+    assert history == (History(Position(7, 3), Events("room", 7, 3, [b"3"], [0])), 99, 5)
+    assert Functions.past("room", [b"7", b"3", b"99", b"0", b"1", b"", b"9 7 3"], 10)[0].events == Events("room", 7, 4, [], [])
 
 
 def test_the_librarys_name_is_in_all_of_its_functions() -> None:

@@ -12,8 +12,13 @@ What makes offsets
 
 What the rest is
     Totals and leases are one call for each room and report (``totals.lua``), the room's record another for each amendment
-    (``record.lua``); both are spread on the same channel. Expired fields of a record go with the next report of any node.
-    Times are the server's: a node follows its clock by what comes back with reports and reads.
+    (``record.lua``), up to a thousand ballots another (``tallies.lua``). All are spread on the same channel; totals and
+    tallies only every so often, by whoever changed them or comes next. Expired fields of a record go with the next report
+    of any node. Times are the server's: a node follows its clock by what comes back with reports and reads.
+
+    An amendment that has an event is one call, too, and so is a redaction. A stored record of events is one string, perhaps
+    compressed, and never changes: the server remembers which offsets are redacted for as long as they are kept
+    (``history.lua``), and whoever reads the past puts tombstones there.
 
 What an acknowledged publish survives
     It is in the room, at the offset that was acknowledged, or the room has a new epoch, which every node is told. No offset
@@ -39,9 +44,9 @@ What an acknowledged publish survives
     slot moved in a cluster    any                                  new epoch, nothing missing
     =========================  ===================================  ==========================================================
 
-    A new epoch begins above what has survived: history, retry keys, totals and the record stay, so that a retry is still
-    recognised and newcomers still see the past. Whether a restart loses nothing is asked when connecting (CONFIG GET); a
-    server that hides its configuration is taken for one that may lose the last second.
+    A new epoch begins above what has survived: history, redactions, retry keys, totals, tallies and the record stay, so that a
+    retry is still recognised and newcomers still see the past. Whether a restart loses nothing is asked when connecting (CONFIG
+    GET); a server that hides its configuration is taken for one that may lose the last second.
 
 How a lost history is noticed
     The server's replication id is stored with each room and compared in every call; with every call a node presents the
@@ -49,9 +54,9 @@ How a lost history is noticed
     given out. A room where nothing happens is asked about after each reconnect, and every third of ``redis.lease_seconds``.
 
 What else the server must be
-    ``maxmemory-policy noeviction``: an evicted key is a lost history, or a retry not recognised. Slots moved key by key
-    (before atomic slot migration) refuse rooms that are new meanwhile. The functions stay behind when a new version is
-    deployed, about 110 kB each; ``FUNCTION DELETE`` removes those of old versions.
+    ``maxmemory-policy noeviction``: an evicted key is a lost history, a retry not recognised, or a redaction undone. Slots
+    moved key by key (before atomic slot migration) refuse rooms that are new meanwhile. The functions stay behind when a new
+    version is deployed, about 160 kB each; ``FUNCTION DELETE`` removes those of old versions.
 """
 
 from engine.brokers.redis.broker import RedisBroker, RedisStatistics

@@ -17,13 +17,27 @@ from typing import Any, Final
 import trio
 from coredis.exceptions import MovedError
 
-from engine.brokers.base import Broker, Deliver, Events, History, Pending, Position, Receipt, Record, Report, Unavailable
+from engine.brokers.base import (
+    Ballot,
+    Broker,
+    Deliver,
+    Events,
+    History,
+    Pending,
+    Position,
+    Receipt,
+    Record,
+    Report,
+    Unavailable,
+)
+from engine.brokers.budget import Budget
+from engine.brokers.redis.casting import Casting
 from engine.brokers.redis.functions import Change, Functions
 from engine.brokers.redis.opening import open_topology
 from engine.brokers.redis.publishing import Publishing
 from engine.brokers.redis.reports import Reports
 from engine.brokers.redis.server import Server
-from engine.brokers.redis.spread import Amendment, UnknownRecord, read_message
+from engine.brokers.redis.spread import Amendment, Counted, UnknownRecord, read_message
 from engine.brokers.redis.subscription import Subscription
 from engine.brokers.redis.topology import Topology
 from engine.brokers.redis.turns import Turns
@@ -68,7 +82,7 @@ class RedisBroker(Broker):
     :param node: under which its viewers are counted; a process that takes another's place has the same, so that they are not
         counted twice. The incarnation if not given.
     :param now_ms: what rooms take for the time, for tests; None: the server's clock, the same for all nodes.
-    :param budget: of each room, see `engine.brokers.budget.Budget`.
+    :param budget: of each room, events per second, and ``budget_bytes`` per second; see `engine.brokers.budget.Budget`.
     """
 
     def __init__(
@@ -81,12 +95,13 @@ class RedisBroker(Broker):
         node: str = "",
         now_ms: Callable[[], int] | None = None,
         budget: float = 0.0,
+        budget_bytes: float = 0.0,
     ) -> None:
         self._lease_seconds, self._totals_seconds = redis.lease_seconds, redis.totals_seconds
         self._deliver = deliver
         incarnation = incarnation or secrets.token_hex(8)
         self._node = node or incarnation
-        self._functions = Functions(settings, redis, incarnation, random.randrange, now_ms, budget)
+        self._functions = Functions(settings, redis, incarnation, random.randrange, now_ms, Budget(budget, budget_bytes))
         self._traffic = Traffic()
         self._mended = 0
         self._topology: Topology = open_topology(redis, self._pushed, self._restore, random.random, self._traffic)
@@ -96,6 +111,7 @@ class RedisBroker(Broker):
         self._amendments = count(1)
         self._publishing = Publishing(self._functions, self._topology, self._known)
         self._reports = Reports(self._functions, self._topology, self._subscriptions, self._care)
+        self._casting = Casting(self._functions, self._topology, self._subscriptions, self._reports.soon)
         self._menders = trio.CapacityLimiter(_MENDERS)
         self._nursery: trio.Nursery | None = None
 
@@ -137,8 +153,8 @@ class RedisBroker(Broker):
             subscription = self._subscriptions.get(room)
             if subscription is not None and isinstance(outcome, Receipt):
                 # Should its delivery never come, the next beat finds that the room is behind.
-                subscription.learn(Position(outcome.epoch, max(outcome.offsets)))
-                if 0 in outcome.offsets:
+                subscription.learn(Position(outcome.epoch, max(0, *outcome.offsets)))
+                if min(outcome.offsets) < 0:
                     # Spread no more often than other totals are.
                     self._reports.soon(subscription, self._totals_seconds)
         return outcomes
@@ -162,16 +178,19 @@ class RedisBroker(Broker):
             try:
                 await self._topology.subscribe(self._functions.base(room), self._functions.channel(room))
                 head = await self._reports.report(subscription)
+                await self._read_tallies(subscription)
+                # Last: amendments that are spread from now on are delivered, and must not come before the record.
                 await self._read_record(subscription)
             except BaseException:
                 self._forget(subscription)
                 raise
-            if not subscription.begun:
-                subscription.begin(head)
+            # Before what came meanwhile: who sees the event of a change has the change.
+            subscription.repeat()
+            subscription.begin(head)
         else:
             await self._reports.report(subscription)
             await self._mend(subscription)
-        subscription.repeat()
+            subscription.repeat()
         return subscription.position()
 
     async def unsubscribe(self, room: str) -> None:
@@ -223,15 +242,17 @@ class RedisBroker(Broker):
             subscription.take(message)
         elif isinstance(message, Amendment):
             subscription.record.amend(*message)
+        elif isinstance(message, Counted):
+            subscription.tallies.take(message)
         else:
             subscription.take_totals(message)
             return
         # Only what was spread tells of a hole: replies, on another connection, may well be ahead of it.
-        if subscription.hole or subscription.record.behind:
+        if subscription.hole or subscription.stale:
             self._care(subscription)
 
     def _care(self, subscription: Subscription) -> None:
-        behind = subscription.begun and (subscription.behind or subscription.record.behind)
+        behind = subscription.begun and (subscription.behind or subscription.stale)
         if behind and not subscription.mending and self._nursery is not None:
             subscription.mending = True
             self._nursery.start_soon(self._mend_soon, subscription)
@@ -252,8 +273,17 @@ class RedisBroker(Broker):
             asked = subscription.asking
             self._mended += 1
             history = await self._history(subscription.room, subscription.known, asked.offset, _PAGE)
+            # Before events: who sees the event of a change has the change.
+            await self._mend_record(subscription)
             if not self._has(subscription) or not subscription.take_past(history, asked):
                 break
+        await self._mend_record(subscription)
+        heard = None
+        while subscription.tallies.behind and subscription.tallies.heard != heard and self._has(subscription):
+            heard = subscription.tallies.heard
+            await self._read_tallies(subscription)
+
+    async def _mend_record(self, subscription: Subscription) -> None:
         heard = None
         # What was heard before the record was read and is not in it will not come by reading it again.
         while subscription.record.behind and subscription.record.heard != heard and self._has(subscription):
@@ -273,6 +303,19 @@ class RedisBroker(Broker):
             subscription.learn(head)
             subscription.record.take(head.epoch, record)
 
+    async def _read_tallies(self, subscription: Subscription) -> None:
+        room, (epoch, version) = subscription.room, subscription.tallies.heard
+        if not version and epoch == subscription.known.epoch and not subscription.begun:
+            # There are none that were spread.
+            subscription.tallies.read(Counted(epoch, 0, 0, {}))
+            return
+        request = self._functions.tallies(room, subscription.known)
+        head, time, counted = Functions.counted(await self._topology.ask(self._functions.base(room), request))
+        if self._has(subscription):
+            subscription.clock.learn(time, trio.current_time())
+            subscription.learn(head)
+            subscription.tallies.read(counted)
+
     def _has(self, subscription: Subscription) -> bool:
         """Whether the room was not left meanwhile; whoever came back to it has another subscription."""
         return self._subscriptions.get(subscription.room) is subscription
@@ -288,9 +331,10 @@ class RedisBroker(Broker):
 
     async def _history(self, room: str, known: Position, after: int, limit: int) -> History:
         request = self._functions.history(room, known, after, limit)
-        history, time = Functions.past(room, await self._topology.ask(self._functions.base(room), request), limit)
+        history, time, revision = Functions.past(room, await self._topology.ask(self._functions.base(room), request), limit)
         if (subscription := self._subscriptions.get(room)) is not None:
             subscription.clock.learn(time, trio.current_time())
+            subscription.record.hear(history.head.epoch, revision)
         return history
 
     def now_ms(self, room: str) -> int:
@@ -299,20 +343,49 @@ class RedisBroker(Broker):
 
     # -- record -------------------------------------------------------------------------------------------------------
 
-    async def amend(self, room: str, field: str, value: bytes | None, expires_ms: int = 0, expect: int | None = None) -> int:
-        change = Change(field, value, expires_ms, expect)
+    async def amend(
+        self,
+        room: str,
+        field: str,
+        value: bytes | None,
+        expires_ms: int = 0,
+        expect: int | None = None,
+        event: Pending | None = None,
+    ) -> int:
+        change = Change(field, value, expires_ms, expect, event)
         async with self._amending.alone(room):
             request = self._functions.amend(room, self._known(room), next(self._amendments), change)
             return Functions.amended(await self._topology.ask(self._functions.base(room), request), change)
 
+    async def published(self, room: str, session: str, ref: int) -> int:
+        request = self._functions.published(room, self._known(room), session, ref)
+        return int(await self._topology.ask(self._functions.base(room), request))
+
+    async def redact(self, room: str, offsets: Sequence[int], event: Pending) -> int:
+        """As `Broker.redact`. Offsets are those of the epoch that this node knows of: what was lost since is not there, and
+        what has its offset now stays."""
+        async with self._amending.alone(room):
+            request = self._functions.redact(room, self._known(room), next(self._amendments), offsets, event)
+            receipt = Functions.receipt(await self._topology.ask(self._functions.base(room), request), 1)
+        assert receipt is not None
+        if (subscription := self._subscriptions.get(room)) is not None:
+            subscription.learn(Position(receipt.epoch, receipt.offsets[0]))
+        return receipt.offsets[0]
+
     # -- totals -------------------------------------------------------------------------------------------------------
 
-    async def report(self, room: str, likes: Mapping[str, int], viewers: int) -> None:
-        await self._reports.take({room: (likes, viewers)})
+    async def report(self, room: str, report: Report) -> None:
+        await self._reports.take({room: report})
 
     async def report_all(self, reports: Mapping[str, Report]) -> None:
         """`report` for many rooms in a few writes, for those in which something has changed."""
         await self._reports.take(reports)
+
+    async def cast(self, room: str, ballots: Sequence[Ballot]) -> list[bool]:
+        return await self._casting.cast(room, self._known(room), ballots)
+
+    async def voters(self, room: str, tally: str, limit: int) -> dict[str, int]:
+        return await self._casting.voters(room, self._known(room), tally, limit)
 
     async def beat(self, seconds: float) -> None:
         """Renew the leases that were not renewed for so long, and see to the rooms that turn out to be behind."""

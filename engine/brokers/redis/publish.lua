@@ -2,9 +2,15 @@
 
 local FORGET_PUBLISHER_MS = 600000  -- no retry comes later than this
 local PUBLISHERS = 64               -- remembered without a look at their age
-local LIMITED = 49                  -- the digit 1: lane of an event that is subject to the budget
-local ENOUGH = 1 - 1e-4             -- tokens that such an event needs: rounding must not refuse the last of a burst
 local SLICE = 1000                  -- arguments in one call; Lua's stack holds about 8,000
+local LIMITS = 6                    -- arguments that say what a room may hold
+
+-- Of what a room may hold, from argv[at] on: keys remembered, events kept, bytes kept, ms kept, budget of events and of bytes per
+-- second.
+local function limits_of(argv, at)
+  return { keys = tonumber(argv[at]), events = tonumber(argv[at + 1]), bytes = tonumber(argv[at + 2]),
+    ms = tonumber(argv[at + 3]), rates = { tonumber(argv[at + 4]), tonumber(argv[at + 5]) } }
+end
 
 -- Offsets of keys published before, as a table from key to offset.
 local function known_keys(room, wanted)
@@ -70,9 +76,9 @@ local function remember_publish(room, publisher, sequence, reply, memory)
   keep(key, math.max(memory, FORGET_PUBLISHER_MS))
 end
 
-local function trim(room, events_max, bytes_max, oldest)
-  local stream = room.key .. ":s"
-  while room.kept_last > 0 and (room.offset - room.kept_last >= events_max or room.kept_size > bytes_max
+local function trim(room, limits)
+  local stream, oldest = room.key .. ":s", room.time - limits.ms
+  while room.kept_last > 0 and (room.offset - room.kept_last >= limits.events or room.kept_size > limits.bytes
       or room.kept_time < oldest) do
     local entries = redis.call("XRANGE", stream, text(room.kept_last), "+", "COUNT", 2)
     if entries[1] then
@@ -89,69 +95,53 @@ local function trim(room, events_max, bytes_max, oldest)
   end
 end
 
--- What the room has left of its budget; the same arithmetic as in budget.py.
-local function tokens_left(room, per_second, burst)
-  local h = redis.call("HMGET", room.key .. ":h", "tokens", "filled")
-  local more = math.max(room.now - tonumber(h[2] or 0), 0) * per_second / 1000
-  return math.min(burst, tonumber(h[1] or burst) + more)
-end
-
--- Give offsets to `count` events: the first one's, to those that are no retry and fit the budget. `lanes` has a digit for each
--- event, or is empty; argv[first_key] on are keys, or nothing.
--- Returns how many got one, everybody's offset, who is `fresh`, keys and offsets to remember, how many were withheld, tokens left.
-local function give_offsets(room, count, keys_max, per_second, burst, lanes, argv, first_key)
+-- Give offsets to `count` events: the first one's, to those that are no retry and fit the budget. `lanes` has a byte for each event
+-- (see `pay`), or is empty; `sizes` a number; argv[first_key] on are keys, or nothing.
+-- Returns how many got one, everybody's offset, who is `fresh`, keys and offsets to remember, what is left of the budget if it was
+-- looked at.
+local function give_offsets(room, count, limits, lanes, sizes, argv, first_key)
   local wanted = {}
   for index = first_key, #argv do
     if argv[index] ~= "" then
       wanted[#wanted + 1] = argv[index]
     end
   end
-  local known = keys_max > 0 and known_keys(room, wanted) or {}
-  local tokens = lanes ~= "" and tokens_left(room, per_second, burst)
-  local accepted, offsets, fresh, additions, withheld = 0, {}, {}, {}, 0
+  local known = limits.keys > 0 and known_keys(room, wanted) or {}
+  local purse = lanes ~= "" and open_purse(room, limits.rates)
+  local next_size = sizes ~= "" and string.gmatch(sizes, "%d+")
+  local accepted, offsets, fresh, additions, looked = 0, {}, {}, {}, false
   for index = 1, count do
-    local key = argv[first_key + index - 1] or ""
+    local key, size = argv[first_key + index - 1] or "", next_size and tonumber(next_size())
     local offset = key ~= "" and known[key]
-    local limited = tokens and string.byte(lanes, index) == LIMITED
-    if not offset and limited and tokens < ENOUGH then
-      offset, withheld = 0, withheld + 1
-    elseif not offset then
-      offset = room.offset + accepted + 1
-      accepted, fresh[index] = accepted + 1, true
-      tokens = limited and tokens - 1 or tokens
-      if key ~= "" then
-        known[key] = offset
-        additions[#additions + 1] = text(offset)
-        additions[#additions + 1] = key
+    if not offset then
+      offset, looked = purse and pay(purse, string.byte(lanes, index), size) or 0, purse
+      if offset == 0 then
+        accepted, fresh[index] = accepted + 1, true
+        offset = room.offset + accepted
+        if key ~= "" then
+          known[key] = offset
+          additions[#additions + 1] = text(offset)
+          additions[#additions + 1] = key
+        end
       end
     end
     offsets[index] = text(offset)
   end
-  return accepted, offsets, fresh, additions, withheld, tokens
+  return accepted, offsets, fresh, additions, looked
 end
 
-local function remember_keys(room, additions, keys_max, history_ms)
-  if keys_max > 0 and #additions > 0 then
+local function remember_keys(room, additions, limits)
+  if limits.keys > 0 and #additions > 0 then
     for start = 1, #additions, SLICE do
       redis.call("ZADD", room.key .. ":k", unpack(additions, start, math.min(start + SLICE - 1, #additions)))
     end
-    redis.call("ZREMRANGEBYRANK", room.key .. ":k", 0, -keys_max - 1)
-    keep(room.key .. ":k", math.max(history_ms, FORGET_PUBLISHER_MS))
-  end
-end
-
--- Count what did not fit. The totals have changed; whoever published tells the others.
-local function withhold(room, withheld, tokens)
-  redis.call("HSET", room.key .. ":h", "tokens", string.format("%.17g", tokens), "filled", text(room.now))
-  if withheld > 0 then
-    redis.call("HINCRBY", room.key .. ":h", "withheld", text(withheld))
-    redis.call("HINCRBY", room.key .. ":h", "version", "1")
-    redis.call("HSET", room.key .. ":h", "untold", "1")
+    redis.call("ZREMRANGEBYRANK", room.key .. ":k", 0, -limits.keys - 1)
+    keep(room.key .. ":k", math.max(limits.ms, FORGET_PUBLISHER_MS))
   end
 end
 
 -- Keep a record of `count` events, and spread it.
-local function append(room, version, count, body, events_max, bytes_max, history_ms)
+local function append(room, version, count, body, limits)
   local record = header(version, room, room.offset + 1, count) .. body
   local stream = room.key .. ":s"
   room.offset = room.offset + count
@@ -163,18 +153,39 @@ local function append(room, version, count, body, events_max, bytes_max, history
   if room.kept_last == 0 then
     room.kept_last, room.kept_time = room.offset, room.time
   end
-  trim(room, events_max, bytes_max, room.time - history_ms)
-  keep(stream, math.max(history_ms, 1))
+  trim(room, limits)
+  keep(stream, math.max(limits.ms, 1))
   redis.call("HSET", room.key .. ":h", "offset", text(room.offset), "kept_size", text(room.kept_size),
     "kept_last", text(room.kept_last), "kept_time", text(room.kept_time))
   redis.call("SPUBLISH", room.key .. ":c", record)
 end
 
--- argv: 7 publisher, 8 its sequence, 9 keys remembered, 10 events kept, 11 bytes kept, 12 ms kept, 13 budget per second,
--- 14 burst, 15 number of events, 16 body, 17 whether it is compressed, 18 a digit for each event: 1 if it is subject to the
--- budget; "" if none is, 19... a key for each event, "" for none; absent if none has one.
--- Reply: "<epoch> <first>" if the events got consecutive offsets, else "<epoch> <offset> <offset> ...", 0 for one withheld;
--- "PLAIN" if nothing was done because the body must be taken apart and is compressed.
+-- A single event that always fits, from argv[at] on: limits, body, whether it is compressed, size of the event, its key, "" for none.
+local function event_of(argv, at)
+  return { limits = limits_of(argv, at), body = argv[at + LIMITS], version = argv[at + LIMITS + 1] == "1" and PACKED or PLAIN,
+    size = tonumber(argv[at + LIMITS + 2]), key = argv[at + LIMITS + 3] }
+end
+
+-- The offset that it was given before, or nil.
+local function known_offset(room, event)
+  return event.key ~= "" and event.limits.keys > 0 and known_keys(room, { event.key })[event.key] or nil
+end
+
+-- Publish it; returns its offset.
+local function publish_one(room, event)
+  local purse = open_purse(room, event.limits.rates)
+  pay(purse, FREE, event.size)
+  close_purse(room, purse)
+  append(room, event.version, 1, event.body, event.limits)
+  remember_keys(room, event.key ~= "" and { text(room.offset), event.key } or {}, event.limits)
+  return room.offset
+end
+
+-- argv: 7 publisher, 8 its sequence, 9... limits, 15 number of events, 16 body, 17 whether it is compressed, 18 a byte for each
+-- event: its lane and reserve, see `pay`; "" if there is no budget, 19 a number for each: its size; "" if there is none of bytes,
+-- 20... a key for each event, "" for none; absent if none has one.
+-- Reply: "<epoch> <first>" if the events got consecutive offsets, else "<epoch> <offset> <offset> ...", a negative one for one
+-- withheld, see `pay`; "PLAIN" if nothing was done because the body must be taken apart and is compressed.
 local function publish(keys, argv)
   local room = enter(keys, argv)
   local earlier, stale = earlier_reply(room, argv[7], argv[8])
@@ -183,28 +194,33 @@ local function publish(keys, argv)
   elseif stale then
     return stale
   end
-  local keys_max, history_ms = tonumber(argv[9]), tonumber(argv[12])
-  local count, body, reply = tonumber(argv[15]), argv[16], text(room.offset + 1)
+  local limits, count, body, reply = limits_of(argv, 9), tonumber(argv[15]), argv[16], text(room.offset + 1)
   local accepted, packed = count, argv[17] == "1"
-  if argv[18] ~= "" or #argv > 18 then
-    local offsets, fresh, additions, withheld, tokens
-    accepted, offsets, fresh, additions, withheld, tokens =
-      give_offsets(room, count, keys_max, tonumber(argv[13]), tonumber(argv[14]), argv[18], argv, 19)
+  if argv[18] ~= "" or #argv > 19 then
+    local offsets, fresh, additions, purse
+    accepted, offsets, fresh, additions, purse = give_offsets(room, count, limits, argv[18], argv[19], argv, 20)
     if packed and accepted > 0 and accepted < count then
       return "PLAIN"
     elseif accepted < count then
       body, reply = accepted > 0 and chosen(body, fresh), table.concat(offsets, " ")
     end
-    remember_keys(room, additions, keys_max, history_ms)
-    if tokens then
-      withhold(room, withheld, tokens)
+    remember_keys(room, additions, limits)
+    if purse then
+      close_purse(room, purse)
     end
   end
   if accepted > 0 then
-    append(room, packed and PACKED or PLAIN, accepted, body, tonumber(argv[10]), tonumber(argv[11]), history_ms)
+    append(room, packed and PACKED or PLAIN, accepted, body, limits)
   end
-  remember_publish(room, argv[7], argv[8], reply, history_ms)
+  remember_publish(room, argv[7], argv[8], reply, limits.ms)
   return text(room.epoch) .. " " .. reply
 end
 
 redis.register_function("@LIBRARY@_publish", publish)
+
+-- argv: 7 key. Reply: the offset that it was given, or 0.
+local function published(keys, argv)
+  return text(known_keys(enter(keys, argv), { argv[7] })[argv[7]] or 0)
+end
+
+redis.register_function("@LIBRARY@_published", published)

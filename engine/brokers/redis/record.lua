@@ -50,10 +50,8 @@ local function expire_fields(room, record)
   save_record(record)
 end
 
--- Returns "ok <revision>", "conflict <revision>" or "full <setting>".
-local function change_field(room, field, value, expires_ms, expect, fields_max, bytes_max)
-  local record = load_record(room)
-  expire_fields(room, record)
+-- Returns "ok <revision>", "conflict <revision>" or "full <setting>", and whether that was a change.
+local function change_field(room, record, field, value, expires_ms, expect, fields_max, bytes_max)
   if expect ~= "" and tonumber(expect) ~= record.revision then
     return "conflict " .. text(record.revision)
   end
@@ -83,11 +81,12 @@ local function change_field(room, field, value, expires_ms, expect, fields_max, 
   record.revision, record.size = record.revision + 1, size
   save_record(record)
   spread_amendment(room, record, field, value)
-  return "ok " .. text(record.revision)
+  return "ok " .. text(record.revision), true
 end
 
 -- argv: 7 publisher, 8 its sequence, 9 field, 10 "1" to set it, "0" to delete it, 11 value, 12 ms after which it expires, 0: never,
--- 13 revision that is expected, "" for any, 14 fields that fit, 15 bytes of names and values that fit.
+-- 13 revision that is expected, "" for any, 14 fields that fit, 15 bytes of names and values that fit, 16... an event that is
+-- published if there is a change, see `event_of`; absent if there is none.
 local function amend(keys, argv)
   local room = enter(keys, argv)
   local earlier, stale = earlier_reply(room, argv[7], argv[8])
@@ -95,13 +94,21 @@ local function amend(keys, argv)
     return earlier or stale
   end
   local memory, expires_ms = tonumber(argv[6]), tonumber(argv[12])
-  local value = argv[10] == "1" and argv[11]
-  local reply = change_field(room, argv[9], value, expires_ms, argv[13], tonumber(argv[14]), tonumber(argv[15]))
+  local value, event = argv[10] == "1" and argv[11], argv[16] and event_of(argv, 16)
+  local found = load_record(room)
+  expire_fields(room, found)
+  local reply, changed = "ok " .. text(found.revision), false
+  if not (event and known_offset(room, event)) then
+    reply, changed = change_field(room, found, argv[9], value, expires_ms, argv[13], tonumber(argv[14]), tonumber(argv[15]))
+  end
   -- As long as the room is remembered, longer for what expires later.
   if redis.call("PTTL", room.key .. ":r") == -1 then
     keep(room.key .. ":r", memory)
   end
-  redis.call("PEXPIRE", room.key .. ":r", text(math.max(memory, expires_ms)), "GT")
+  redis.call("PEXPIRE", room.key .. ":r", text(math.max(memory, changed and expires_ms or 0)), "GT")
+  if event and changed then
+    publish_one(room, event)
+  end
   remember_publish(room, argv[7], argv[8], reply, memory)
   return reply
 end

@@ -62,7 +62,7 @@ class Reports:
         for room, report in reports.items():
             subscription = self._subscriptions.get(room)
             if subscription is not None:
-                subscription.share.set(*report)
+                subscription.share.set(report)
                 if subscription.share.changed(subscription.known.epoch):
                     changed.append(subscription)
         await self.report_all(changed)
@@ -94,18 +94,19 @@ class Reports:
     def _begin(self, subscription: Subscription) -> tuple[Call, News]:
         room, known = subscription.room, subscription.known
         news = subscription.share.news(known.epoch)
-        request = self._functions.report(room, known, subscription.name, *news[1:])
+        request = self._functions.report(room, known, subscription.name, news)
         return self._topology.begin(self._functions.base(room), request), news
 
     async def _finish(self, subscription: Subscription, begun: tuple[Call, News]) -> Position:
         call, news = begun
-        state = Functions.state(await self._topology.finish(call))
+        state = Functions.state(subscription.room, await self._topology.finish(call))
         subscription.renewed = trio.current_time()
         subscription.clock.learn(state.time, subscription.renewed)
         subscription.share.told(news, state.head.epoch)
         subscription.take_state(state)
-        if state.head.epoch != news.epoch and subscription.share.changed(state.head.epoch):
-            # The server may have lost what it was told before.
+        lost = state.head.epoch != news.epoch and subscription.share.changed(state.head.epoch)
+        if lost or subscription.share.waiting:
+            # The server may have lost what it was told before; or there is more than fits into one report.
             self.soon(subscription, 0.0)
         elif state.due_ms:
             self.soon(subscription, state.due_ms / 1000)
@@ -115,8 +116,7 @@ class Reports:
         """Withdraw from rooms for good, in one go."""
         calls = []
         for each in subscriptions:
-            likes = each.share.news(each.known.epoch).likes
-            request = self._functions.leave(each.room, each.known, each.name, likes)
+            request = self._functions.leave(each.room, each.known, each.name, each.share.news(each.known.epoch))
             calls.append(self._topology.begin(self._functions.base(each.room), request))
         for call in calls:
             await self._topology.finish(call)

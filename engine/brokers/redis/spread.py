@@ -1,4 +1,4 @@
-"""What the server keeps and spreads, as bytes: events, totals, amendments.
+"""What the server keeps and spreads, as bytes: events, totals, tallies, amendments.
 
 Owns their formats; ``library.lua`` writes what this reads, but for the events in it. Pure.
 
@@ -10,18 +10,29 @@ between it is stored and spread as it came.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
-from engine.brokers.base import Amended, Events, Pending
+from engine.brokers.base import Amended, Events, Pending, Totals
 
-__all__ = ["Amendment", "Told", "UnknownRecord", "pack_body", "read_message", "read_record"]
+__all__ = [
+    "Amendment",
+    "Counted",
+    "Told",
+    "UnknownRecord",
+    "pack_body",
+    "read_counts",
+    "read_message",
+    "read_record",
+    "read_told",
+]
 
 _PLAIN: Final = b"1"
 _PACKED: Final = b"2"
-_TOTALS: Final = b"t1 "
+_TOTALS: Final = b"t2 "
+_TALLIES: Final = b"y1 "
 _AMENDED: Final = b"a1 "
 _LEVEL: Final = 1
 """Of compression. Higher ones take several times as long for a few percent."""
@@ -29,6 +40,8 @@ _BODY_BYTES: Final = 256 << 20
 """Of an inflated body, above anything that a node can have published."""
 
 _decode_bodies: Final = msgspec.msgpack.Decoder(list[bytes]).decode
+_decode_sums: Final = msgspec.msgpack.Decoder(dict[str, int]).decode
+_decode_texts: Final = msgspec.msgpack.Decoder(list[str]).decode
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -44,13 +57,26 @@ class Amendment(NamedTuple):
 
 
 class Told(NamedTuple):
-    """Totals as spread."""
+    """Totals as spread.
+
+    :ivar version: larger is newer within an epoch.
+    """
 
     epoch: int
     version: int
-    likes: int
-    viewers: int
-    withheld: int = 0
+    totals: Totals
+
+
+class Counted(NamedTuple):
+    """Tallies as spread: those that have changed after one version, as they are in another.
+
+    :ivar counts: by tally.
+    """
+
+    epoch: int
+    since: int
+    version: int
+    counts: dict[str, tuple[int, ...]]
 
 
 def pack_body(events: Sequence[Pending], compress_bytes: int) -> tuple[bytes, bool]:
@@ -66,17 +92,37 @@ def pack_body(events: Sequence[Pending], compress_bytes: int) -> tuple[bytes, bo
     return body, False
 
 
-def read_message(room: str, payload: bytes) -> Events | Told | Amendment:
+def read_message(room: str, payload: bytes) -> Events | Told | Counted | Amendment:
     """Read what was spread. Raises `UnknownRecord`."""
     try:
         if payload.startswith(_AMENDED):
             return _read_amendment(room, payload)
         if payload.startswith(_TOTALS):
-            epoch, version, likes, viewers, *more = map(int, payload.split()[1:])
-            return Told(epoch, version, likes, viewers, *more[:1])
-    except ValueError as error:
+            return read_told(room, payload)
+        if payload.startswith(_TALLIES):
+            return _read_tallies(payload)
+    except (ValueError, msgspec.DecodeError) as error:
         raise UnknownRecord(f"unreadable: {error}") from error
     return read_record(room, payload)
+
+
+def read_told(room: str, payload: bytes) -> Told:
+    """Read totals. Raises `ValueError`."""
+    _, *numbers, reactions = payload.split(b" ", 9)
+    epoch, version, likes, viewers, withheld, withheld_bytes, peak, unique = map(int, numbers)
+    sums = _decode_sums(reactions) if reactions else {}
+    return Told(epoch, version, Totals(room, likes, viewers, (withheld, withheld_bytes), peak, unique, sums))
+
+
+def read_counts(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Read tallies: name, counts, name, counts, and so on. Raises `ValueError`."""
+    each = iter(texts)
+    return {name: tuple(map(int, counts.split())) for name, counts in zip(each, each, strict=True)}
+
+
+def _read_tallies(payload: bytes) -> Counted:
+    _, epoch, since, version, texts = payload.split(b" ", 4)
+    return Counted(int(epoch), int(since), int(version), read_counts(_decode_texts(texts)))
 
 
 def _read_amendment(room: str, payload: bytes) -> Amendment:

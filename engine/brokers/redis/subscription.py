@@ -9,6 +9,7 @@ import math
 from typing import Final
 
 from engine.brokers.base import Deliver, Events, History, Position, Totals
+from engine.brokers.redis.board import Board
 from engine.brokers.redis.clock import Clock
 from engine.brokers.redis.copy import Copy
 from engine.brokers.redis.functions import BEGINNING, State
@@ -28,6 +29,7 @@ class Subscription:
     :ivar clock: the room's.
     :ivar known: the room's head as far as this node knows, delivered or not.
     :ivar record: the room's, as it was delivered.
+    :ivar tallies: the room's, as they were delivered.
     :ivar share: this node's share in the totals.
     :ivar renewed: when the lease was last renewed, on the clock of the owner; ``due`` when a report is to be made.
     :ivar mending: whether somebody fetches what is missing.
@@ -50,6 +52,7 @@ class Subscription:
         "renewed",
         "room",
         "share",
+        "tallies",
     )
 
     def __init__(self, room: str, name: str, deliver: Deliver) -> None:
@@ -64,6 +67,7 @@ class Subscription:
         self.share = Share()
         self.clock = Clock()
         self.record = Copy(deliver)
+        self.tallies = Board(room, deliver)
         self.renewed = 0.0
         self.due = math.inf
         self.mending = False
@@ -82,8 +86,13 @@ class Subscription:
 
     @property
     def behind(self) -> bool:
-        """Whether the room has more than was delivered."""
+        """Whether the room has more events than were delivered."""
         return self._head is not None and self._head < self.known
+
+    @property
+    def stale(self) -> bool:
+        """Whether the room's record or its tallies must be read."""
+        return self.record.behind or self.tallies.behind
 
     def learn(self, head: Position) -> None:
         """The room has reached this position."""
@@ -196,20 +205,21 @@ class Subscription:
         """The answer to a report of this node."""
         self.learn(state.head)
         self.record.hear(state.head.epoch, state.revision)
-        self.take_totals(Told(state.head.epoch, state.version, state.likes, state.viewers, state.withheld))
+        self.tallies.hear(state.head.epoch, state.tallied)
+        self.take_totals(state.totals)
 
     def take_totals(self, told: Told) -> None:
         """Totals as spread: delivered if they are newer than the last and different."""
         if (told.epoch, told.version) > self._version:
             self._version = (told.epoch, told.version)
-            totals = Totals(self.room, told.likes, told.viewers, told.withheld)
-            if totals != self._totals:
-                self._totals = totals
+            if told.totals != self._totals:
+                self._totals = told.totals
                 if self._head is not None:
-                    self._deliver(totals)
+                    self._deliver(told.totals)
 
     def repeat(self) -> None:
-        """Deliver the newest totals and the record again."""
+        """Deliver the newest totals, the record and the tallies again."""
         if self._totals is not None:
             self._deliver(self._totals)
         self.record.repeat()
+        self.tallies.repeat()
