@@ -76,6 +76,13 @@ class Batcher:
         if self._bytes >= self._limit:
             self.due = min(self.due, now)
 
+    def replace(self, offset: int, event: bytes) -> None:
+        """Let another event stand at this offset, if it waits."""
+        index = offset - self._first
+        if 0 <= index < len(self._events):
+            self._bytes += len(event) - len(self._events[index])
+            self._events[index] = event
+
     def skip(self, before: int) -> None:
         """Continue at ``before``; only while nothing waits."""
         if self._events:

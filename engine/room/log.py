@@ -3,6 +3,9 @@
 Owns the frames, their numbers, and the bytes they hold. A viewer is a cursor: the number of the next entry it is to get.
 Numbers have no holes and are the edge's own; offsets belong to the broker. Which viewers exist is not known here, except
 that a viewer who has got half a frame pins its entry: a pinned entry that left the log still counts as log bytes.
+
+A log serves one plain variant and its compressed form. What is deleted leaves its entries at once, but their frames are made
+anew only when somebody needs them: most of what a log holds, nobody will ask for again.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from engine.room.encoder import codec_of, plain
+from engine.room.redaction import compress, redact
 from engine.settings import RoomSettings
 
 __all__ = ["Entry", "FrameLog"]
@@ -23,12 +28,14 @@ class Entry:
     :ivar first: first offset of the batch.
     :ivar last: last offset; ``first - 1`` for a batch without events.
     :ivar at: when it came, in seconds of the caller's clock.
-    :ivar frames: bytes by variant.
+    :ivar frames: bytes by variant, as far as they are made: `FrameLog.frame` makes those of a redacted entry.
+    :ivar source: frames of a redacted entry from which its own are to be made; empty when they are, None if it is not redacted.
+    :ivar redactions: what is to be done to the source: epoch, offsets and reason.
     :ivar leads_to: epoch and offset of what comes next for a viewer who has got all of it.
     :ivar pins: viewers who have got a part of it.
     """
 
-    __slots__ = ("at", "epoch", "first", "frames", "last", "leads_to", "number", "pins", "size")
+    __slots__ = ("at", "epoch", "first", "frames", "last", "leads_to", "number", "pins", "redactions", "size", "source")
 
     def __init__(self, number: int, epoch: int, first: int, last: int, at: float, frames: dict[int, bytes]) -> None:
         self.number = number
@@ -38,9 +45,15 @@ class Entry:
         self.leads_to = epoch, last + 1
         self.at = at
         self.frames = frames
-        # One object may serve several variants; it is in memory once.
-        self.size = sum(len(frame) for frame in {id(frame): frame for frame in frames.values()}.values())
+        self.source: dict[int, bytes] | None = None
+        self.redactions: tuple[tuple[int, Sequence[int], int], ...] = ()
+        self.size = _size(frames)
         self.pins = 0
+
+
+def _size(frames: dict[int, bytes]) -> int:
+    # One object may serve several variants; it is in memory once.
+    return sum(len(frame) for frame in {id(frame): frame for frame in frames.values()}.values())
 
 
 class FrameLog:
@@ -120,6 +133,67 @@ class FrameLog:
         self.bytes += size
         return True
 
+    # -- what is deleted ----------------------------------------------------------------------------------------------
+
+    def redact(self, epoch: int, offsets: Sequence[int], reason: int) -> None:
+        """The events at these offsets are gone (`engine.room.redaction.redact`). Whoever has half of an entry gets the rest of
+        what it was; everybody else, what is made of it."""
+        if epoch != self.epoch or not offsets:
+            return
+        if self.start < self.epoch_start and offsets[0] <= self._entries[self.epoch_start - 1].leads_to[1] - 1:
+            # The snapshot that tells of this epoch may show some of them.
+            self._redact(self.epoch_start - 1, epoch, offsets, reason)
+        touched: dict[int, list[int]] = {}
+        for at in range(0, len(offsets), 2):
+            first, last = max(offsets[at], self.floor), min(offsets[at + 1], self.head)
+            number = self.find(epoch, first - 1) if first <= last else None
+            while number is not None and number < self.end and self._entries[number].first <= last:
+                entry = self._entries[number]
+                # Heartbeats have none.
+                if first <= entry.last >= entry.first:
+                    touched.setdefault(number, []).extend((first, last))
+                number += 1
+        for number, some in touched.items():
+            self._redact(number, epoch, some, reason)
+
+    def _redact(self, number: int, epoch: int, offsets: Sequence[int], reason: int) -> None:
+        entry = self._entries[number]
+        if entry.pins:
+            self._pinned[id(entry)] = entry
+            other = Entry(entry.number, entry.epoch, entry.first, entry.last, entry.at, {})
+            other.leads_to = entry.leads_to
+            other.source, other.size = dict(entry.frames), entry.size
+            # While both hold the same bytes they count twice, which is soon over.
+            self.bytes += other.size
+            self._entries[number] = entry = other
+        elif entry.frames:
+            entry.source, entry.frames = entry.frames, {}
+        entry.redactions += ((epoch, offsets, reason),)
+
+    def frame(self, entry: Entry, variant: int) -> bytes:
+        """An entry's bytes for the viewers of a variant: the plain ones if it has no others."""
+        frame = entry.frames.get(variant)
+        return self._other(entry, variant) if frame is None else frame
+
+    def _other(self, entry: Entry, variant: int) -> bytes:
+        frames, base = entry.frames, plain(variant)
+        if entry.source is None:
+            return frames[base]
+        if entry.redactions:
+            frame = entry.source[base]
+            for epoch, offsets, reason in entry.redactions:
+                frame = redact(frame, codec_of(base), epoch, offsets, reason)
+            frames[base] = frame
+            entry.source, entry.redactions = {}, ()
+        if variant != base:
+            frames[variant] = compress(frames[base])
+        size = _size(frames)
+        self.bytes += size - entry.size
+        entry.size = size
+        return frames[variant]
+
+    # -- what leaves --------------------------------------------------------------------------------------------------
+
     def _limit(self, now: float, roomy_until: float) -> int:
         size = self._settings.log_bytes
         return size + size // 2 if now < roomy_until else size
@@ -141,6 +215,20 @@ class FrameLog:
             else:
                 low = middle + 1
         return low
+
+    def follows(self, other: FrameLog, number: int) -> int | None:
+        """The cursor here of a viewer whose cursor in ``other`` is ``number``, if both logs go on from the same place. Logs of
+        a room end alike, so it is as far from the end; only what was fetched for returning viewers, or has left, differs."""
+        if (self.epoch, self.head) != (other.epoch, other.head):
+            return None
+        cursor = self.end - (other.end - number)
+        if cursor < self.end:
+            if cursor < self.start:
+                return None
+            here, there = self._entries[cursor], other[number]
+            if (here.epoch, here.first, here.last) != (there.epoch, there.first, there.last):
+                return None
+        return cursor
 
     def cutoff(self, now: float) -> int:
         """The oldest number that may stay, by bytes and age. The newest entry always may."""
@@ -177,7 +265,10 @@ class FrameLog:
                 self.bytes -= entry.size
 
     def pin(self, entry: Entry) -> None:
-        """A viewer has got a part of ``entry``."""
+        """A viewer has got a part of ``entry``, which may be one that was never in the log: a snapshot. It counts then."""
+        if not entry.pins and not self.holds(entry):
+            self._pinned[id(entry)] = entry
+            self.bytes += entry.size
         entry.pins += 1
 
     def unpin(self, entry: Entry) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import msgpack
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -11,6 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from engine.room.log import Entry, FrameLog
 from engine.settings import RoomSettings
+from engine.ws import Opcode, deflate, frame
+
+from .frames import messages_in, payload_of
 
 LAG_SECONDS = 4.0
 LOG_SECONDS = 10.0
@@ -145,6 +149,33 @@ class LogMachine(RuleBasedStateMachine):
         leaving, self.model.entries = self.model.entries[:count], self.model.entries[count:]
         self.model.gone += [known for known in leaving if known.pins]
         self.boundary = max(self.boundary - count, 0)
+
+    @rule(data=st.data(), count=st.integers(1, 3))
+    def redact(self, data: st.DataObject, count: int) -> None:
+        """Nobody needs the frames: entries and bytes are all there is to see."""
+        some = st.integers(1, self.head + 8)
+        offsets = sorted(data.draw(st.lists(some, min_size=2 * count, max_size=2 * count, unique=True)))
+        present = self.model.entries[self.boundary :]
+        self.log.redact(self.epoch, offsets, 1)
+        gone = {offset for at in range(0, len(offsets), 2) for offset in range(offsets[at], offsets[at + 1] + 1)}
+        restart = self.model.entries[self.boundary - 1] if self.boundary else None
+        for index, known in enumerate(self.model.entries):
+            if known is restart:
+                touched = min(gone) <= known.entry.leads_to[1] - 1
+            else:
+                touched = known in present and not gone.isdisjoint(range(known.first, known.last + 1))
+            number = self.log.start + index
+            assert bool(self.log[number].redactions) >= touched
+            if touched and known.pins:
+                self.model.gone.append(replace(known))
+                known.entry, known.pins = self.log[number], 0
+
+    @precondition(lambda self: self.log.epoch > 1)
+    @rule()
+    def redact_what_is_of_another_epoch(self) -> None:
+        entries = [(known.entry, known.entry.redactions) for known in self.model.entries]
+        self.log.redact(self.epoch - 1, [1, 1000], 1)
+        assert [(known.entry, known.entry.redactions) for known in self.model.entries] == entries
 
     def _limit(self) -> int:
         size = self.settings.log_bytes
@@ -289,3 +320,102 @@ def test_the_frames_of_a_restart_are_for_those_who_follow_not_for_those_who_retu
     assert log.find(2, 9) == 2
     # What came before the restart stands between: nothing can be put in front of the new epoch's first entry.
     assert not log.prepend([(8, 9, {0: b"x"})], 1.0)
+
+
+# -- what is deleted ----------------------------------------------------------------------------------------------------
+
+
+def batch_frames(first: int, last: int, *variants: int, padding: int = 0) -> dict[int, bytes]:
+    events = [[1, ["guest-1"], 9, f"{offset} " + "x" * padding] for offset in range(first, last + 1)]
+    payload = msgpack.packb([34, 7, 1, first, last, 1000, events, [], [0, 0]])
+    frames = {0: frame(Opcode.BINARY, payload), 2: frame(Opcode.BINARY, deflate(payload), compressed=True)}
+    return {variant: frames[variant] for variant in variants or (0,)}
+
+
+def shown(data: bytes) -> list[object]:
+    """The events of a batch: their bodies, or why there is none."""
+    return [event[3].split()[0] if event[0] == 1 else event[1:] for event in msgpack.unpackb(payload_of(data))[6]]
+
+
+def held(log: FrameLog) -> int:
+    return sum(log[number].size for number in range(log.start, log.end))
+
+
+def test_what_is_deleted_is_made_anew_for_who_needs_it_once_per_variant() -> None:
+    log = FrameLog(1, 0, RoomSettings())
+    log.append(1, 3, batch_frames(1, 3, 0, 2, padding=200), 0.0)
+    log.append(4, 6, batch_frames(4, 6, 0, 2, padding=200), 0.0)
+    log.append(7, 6, batch_frames(7, 6), 0.0)
+    log.append(7, 9, batch_frames(7, 9, 0, 2, padding=200), 0.0)
+    before, untouched = log.bytes, log[3].frames
+    log.redact(1, [3, 4, 6, 6], 1)
+    assert log.bytes == before
+    assert log[3].frames is untouched
+    assert not log[0].frames
+    assert shown(log.frame(log[0], 2)) == ["1", "2", [1, 1]]
+    assert shown(log.frame(log[1], 0)) == [[1, 1], "5", [1, 1]]
+    assert log.frame(log[0], 2) is log.frame(log[0], 2)
+    assert log.frame(log[1], 0) is log.frame(log[1], 0)
+    assert shown(log.frame(log[0], 0)) == ["1", "2", [1, 1]]
+    assert log[0].source == {}
+    assert log[0].size == len(log.frame(log[0], 0)) + len(log.frame(log[0], 2))
+    assert log[1].size == len(log.frame(log[1], 0))
+    assert log.bytes == held(log) < before
+
+
+def test_what_is_deleted_in_two_steps_is_gone_for_both_reasons() -> None:
+    for between in (False, True):
+        log = FrameLog(1, 0, RoomSettings())
+        log.append(1, 3, batch_frames(1, 3, 0, 2), 0.0)
+        log.redact(1, [2, 2], 1)
+        if between:
+            assert shown(log.frame(log[0], 2)) == ["1", [1, 1], "3"]
+        log.redact(1, [2, 3], 2)
+        assert shown(log.frame(log[0], 2)) == ["1", [1, 1], [2, 1]]
+        assert shown(log.frame(log[0], 0)) == ["1", [1, 1], [2, 1]]
+        assert log.bytes == held(log)
+
+
+def test_who_has_half_of_an_entry_gets_the_rest_of_what_it_was() -> None:
+    log = FrameLog(1, 0, RoomSettings())
+    log.append(1, 2, batch_frames(1, 2), 0.0)
+    old = log[0]
+    log.pin(old)
+    log.redact(1, [1, 1], 1)
+    assert not log.holds(old)
+    assert shown(log.frame(old, 0)) == ["1", "2"]
+    assert log.bytes == old.size + log[0].size
+    assert shown(log.frame(log[0], 0)) == [[1, 1], "2"]
+    assert log.bytes == old.size + log[0].size
+    newer = log[0]
+    log.pin(newer)
+    log.redact(1, [2, 2], 1)
+    assert shown(log.frame(newer, 0)) == [[1, 1], "2"]
+    assert shown(log.frame(log[0], 0)) == [[1, 1], [1, 1]]
+    log.unpin(old)
+    assert log.bytes == newer.size + log[0].size
+    log.unpin(newer)
+    assert log.bytes == log[0].size
+
+
+def test_what_came_without_compression_is_compressed_once_it_is_made_anew() -> None:
+    """Nobody remembers then whether it was worth it; a frame that grows stays as it is."""
+    log = FrameLog(1, 0, RoomSettings())
+    log.append(1, 2, batch_frames(1, 2, 0, padding=300), 0.0)
+    assert log.frame(log[0], 2) is log.frame(log[0], 0)
+    log.redact(1, [1, 1], 1)
+    assert shown(log.frame(log[0], 2)) == [[1, 1], "2"]
+    assert len(log.frame(log[0], 2)) < len(log.frame(log[0], 0))
+
+
+def test_the_snapshot_that_tells_of_a_new_epoch_is_redacted_too() -> None:
+    log = FrameLog(1, 0, RoomSettings())
+    log.append(1, 1, batch_frames(1, 1), 0.0)
+    recent = [[offset, 1000, [1, ["guest-1"], 9, f"{offset}"]] for offset in (3, 4)]
+    snapshot = frame(Opcode.BINARY, msgpack.packb([33, 7, "room", 2, 4, 1, [0, 0], 25_000, {}, [], recent]))
+    log.restart(2, 4, {0: frame(Opcode.BINARY, msgpack.packb([36, 7, 1, 2, 0, "epoch"])) + snapshot}, 0.0)
+    log.redact(2, [3, 3], 1)
+    gap, told = (msgpack.unpackb(payload) for _, payload in messages_in(log.frame(log[1], 0)))
+    assert gap == [36, 7, 1, 2, 0, "epoch"]
+    assert told[10] == recent[1:]
+    assert shown(log.frame(log[0], 0)) == ["1"]
