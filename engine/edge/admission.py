@@ -1,6 +1,8 @@
 """Who may connect: capacity, per-address limits, and whom to believe about an address.
 
-Owns the counts of open connections. Pure. Loopback is exempt from per-address limits: it is a proxy, a test or a benchmark.
+Owns the counts of open connections, and what an address is: the **key** of an IPv4 address or IPv6 /64, a number, and how it is
+written, such as 203.0.113.7 and 2001:db8::/64. Pure. Loopback is exempt from per-address limits: it is a proxy, a test or a
+benchmark.
 """
 
 from __future__ import annotations
@@ -10,11 +12,14 @@ from typing import Final
 
 from engine.settings import EdgeSettings
 
-__all__ = ["Address", "Admission"]
+__all__ = ["Address", "Admission", "key_of", "written"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _IPV6_PREFIX: Final = 64
 """An IPv6 subscriber has at least a /64; limiting single addresses would limit nobody."""
+_IPV6: Final = 1
+"""Low bit of a key."""
+_LOOPBACK_4: Final = 127
 
 
 class Admission:
@@ -24,12 +29,13 @@ class Admission:
     :ivar viewers: connections counted now.
     """
 
-    __slots__ = ("_counts", "_per_address", "_trusted", "viewers", "viewers_max")
+    __slots__ = ("_counts", "_latest", "_per_address", "_trusted", "viewers", "viewers_max")
 
     def __init__(self, settings: EdgeSettings, viewers_max: int) -> None:
         self._per_address = settings.viewers_per_address
         self._trusted = tuple(ipaddress.ip_network(network, strict=False) for network in settings.trusted_proxies)
         self._counts: dict[int, int] = {}
+        self._latest: int | None = None
         self.viewers_max = viewers_max
         self.viewers = 0
 
@@ -58,32 +64,48 @@ class Admission:
     def count(self, address: str) -> tuple[int | None, bool]:
         """Count a connection against its address.
 
-        :returns: the key to give back to `release`, None if exempt, and whether the limit allows it (it is counted anyway).
+        :returns: the key of the address, to be given back to `release`; None if it is none. Then whether the limit allows it
+            (it is counted anyway).
         """
-        key = self._key(address)
+        key = key_of(address)
         if key is None:
             return None, True
+        # One object for connections that come from the same place one after the other, as behind loopback they all do.
+        self._latest = key = self._latest if key == self._latest and self._latest is not None else key
+        if not self._per_address or _loopback(key):
+            return key, True
         count = self._counts[key] = self._counts.get(key, 0) + 1
         return key, count <= self._per_address
 
     def release(self, key: int | None) -> None:
         """A connection is gone."""
-        if key is not None:
-            count = self._counts[key] - 1
-            if count:
-                self._counts[key] = count
+        count = self._counts.get(key, 0) if key is not None else 0
+        if key is not None and count:
+            if count > 1:
+                self._counts[key] = count - 1
             else:
                 del self._counts[key]
 
-    def _key(self, address: str) -> int | None:
-        if not self._per_address:
-            return None
-        parsed = parse(address)
-        if parsed is None or parsed.is_loopback:
-            return None
-        if parsed.version == 6:
-            return (int(parsed) >> (128 - _IPV6_PREFIX)) << 1 | 1
-        return int(parsed) << 1
+
+def key_of(address: str) -> int | None:
+    """The key of an address, also of one that is `written`; None if it is none."""
+    parsed = parse(address.removesuffix(f"/{_IPV6_PREFIX}"))
+    if parsed is None:
+        return None
+    if parsed.version == 6:
+        return (int(parsed) >> (128 - _IPV6_PREFIX)) << 1 | _IPV6
+    return int(parsed) << 1
+
+
+def written(key: int) -> str:
+    """An address for people to read, and to ban: ``203.0.113.7``, ``2001:db8::/64``."""
+    if key & _IPV6:
+        return str(ipaddress.IPv6Network(((key >> 1) << (128 - _IPV6_PREFIX), _IPV6_PREFIX)))
+    return str(ipaddress.IPv4Address(key >> 1))
+
+
+def _loopback(key: int) -> bool:
+    return key == _IPV6 or (not key & _IPV6 and key >> 25 == _LOOPBACK_4)
 
 
 def parse(text: str) -> Address | None:

@@ -101,7 +101,7 @@ class Edge:
             lambda session: self.rooms.leave(session),
             self._turn_over,
         )
-        self.rooms = Rooms(settings, self.connections)
+        self.rooms = Rooms(settings, self.connections, now_ms)
         self._requests = Requests(settings, self.rooms, self.connections, now_ms)
         self._listeners: list[socket.socket] = []
         self._accepting = trio.CancelScope()

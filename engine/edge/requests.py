@@ -8,23 +8,50 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
+import msgspec
 import trio
 
 from engine.access import Permission, Rate, admit, check_room_name
 from engine.edge.rooms import Rooms
 from engine.edge.session import Refusal, Session, Wire
 from engine.errors import Close, Code, Refused
-from engine.link.messages import DirectTo, Say
-from engine.room.encoder import encode_message
-from engine.schema import Comment, Custom, Direct, Join, Leave, Like, Malformed, Ping, Pong, Quality, Reply
+from engine.link.messages import DirectTo, Request, Say
+from engine.room.encoder import DEFLATED, encode_message, variant_of
+from engine.schema import (
+    Act,
+    Ask,
+    Change,
+    Choose,
+    Comment,
+    Custom,
+    Direct,
+    Join,
+    Leave,
+    Like,
+    Malformed,
+    Moderate,
+    Notice,
+    Ping,
+    Pong,
+    Quality,
+    ReadHistory,
+    ReadState,
+    Receipt,
+    Reply,
+    Vote,
+)
 from engine.settings import Settings
-from engine.text import clean, length, visible
+from engine.text import clean, clean_line, length, visible
 from engine.ws import Message, Opcode
 
 __all__ = ["Requests"]
 
+_READERS: Final = 4_096
+"""Viewers whose rate of reading is remembered before those are forgotten who have not read of late."""
 _FAULTS_MAX: Final = 8
 """Messages that may fail to decode before the connection is closed: a bug in a client shows, a flood does not pay."""
+_ATTRIBUTE: Final = "attribute"
+"""The kind of state that viewers may change, if their operator lets them (``room.viewer_attributes``)."""
 
 
 class Requests:
@@ -41,8 +68,12 @@ class Requests:
         self._now_ms = now_ms
         self._message_rate = Rate(limits.messages_per_second, limits.messages_burst)
         self._comment_rate = Rate(limits.comments_per_second, limits.comments_burst)
+        self._read_rate = Rate(limits.reads_per_second, limits.reads_burst)
+        self._reads: dict[Session, float] = {}
         self._like_rate = Rate(limits.likes_per_second, limits.likes_burst)
         self._comment_bytes, self._comment_characters = limits.comment_bytes, limits.comment_characters
+        self._lifetime_ms = int(limits.lifetime_seconds * 1000)
+        self._feeds = {"": 0} | {name: number for number, name in enumerate(settings.feeds, 1)}
         self.received = 0
 
     def count(self, session: Session, frames: int) -> None:
@@ -85,8 +116,10 @@ class Requests:
         if session.room is not None:
             raise Refused(Code.ALREADY_JOINED, "this connection is in a room; leave it first")
         check_room_name(join.room)
-        grant = admit(join, self._settings.access)
-        session.secret, session.author, session.role = grant.session, grant.author, grant.role
+        grant = admit(join, self._settings.access, self._now_ms())
+        variant = self._variant(session, join.feed)
+        session.secret, session.author, session.standing = grant.session, grant.author, grant.standing
+        session.variant = variant
         self._rooms.join(session, join)
 
     def _leave(self, session: Session, leave: Leave) -> None:
@@ -95,23 +128,53 @@ class Requests:
         self._wire.await_join(session)
         self._answer(session, leave.ref, Code.OK)
 
+    def _choose(self, session: Session, choose: Choose) -> None:
+        self._in_room(session, choose.handle)
+        self._rooms.choose(session, choose.ref, self._variant(session, choose.feed))
+
     def _comment(self, session: Session, comment: Comment) -> None:
-        self._say(session, comment.handle, comment.ref, comment.body, Permission.COMMENT)
-
-    def _custom(self, session: Session, custom: Custom) -> None:
-        self._say(session, custom.handle, custom.ref, custom.body, Permission.CUSTOM, custom.name)
-
-    def _say(self, session: Session, handle: int, ref: int, body: str, permission: Permission, name: str = "") -> None:
-        room = self._in_room(session, handle)
-        self._permit(session, permission)
-        # UTF-8 takes at most four bytes for a character: most comments are short enough to say so without encoding them.
-        if len(body) * 4 > self._comment_bytes and len(body.encode()) > self._comment_bytes:
-            raise Refused(Code.TOO_LONG, f"a comment has at most {self._comment_bytes} bytes (limits.comment_bytes)")
-        if not name:
-            body = self._cleaned(body)
+        room = self._in_room(session, comment.handle)
+        self._permit(session, Permission.COMMENT)
+        body = self._text(comment.body)
+        if comment.lifetime_ms > self._lifetime_ms:
+            raise Refused(Code.INVALID, f"lifetime_ms is at most {self._lifetime_ms} (limits.lifetime_seconds)")
+        if not all(map(str.isprintable, comment.mentions)):
+            raise Refused(Code.INVALID, "mentions are ids of users, which are printable")
         self._take_comment(session)
         assert session.author is not None
-        self._rooms.say(Say(room, session.viewer, session.secret, ref, session.author, body, name))
+        self._rooms.ask(
+            Say(
+                room,
+                session.viewer,
+                session.secret,
+                comment.ref,
+                session.author,
+                body,
+                standing=session.standing,
+                reply_to=comment.reply_to,
+                mentions=comment.mentions,
+                lifetime_ms=comment.lifetime_ms,
+            )
+        )
+
+    def _custom(self, session: Session, custom: Custom) -> None:
+        room = self._in_room(session, custom.handle)
+        self._permit(session, Permission.CUSTOM)
+        self._fits(custom.body)
+        self._take_comment(session)
+        assert session.author is not None
+        self._rooms.ask(
+            Say(
+                room,
+                session.viewer,
+                session.secret,
+                custom.ref,
+                session.author,
+                custom.body,
+                custom.name,
+                standing=session.standing,
+            )
+        )
 
     def _direct(self, session: Session, direct: Direct) -> None:
         room = self._in_room(session, direct.handle)
@@ -119,21 +182,19 @@ class Requests:
         body = self._cleaned(direct.body)
         self._take_comment(session)
         assert session.author is not None
-        self._rooms.direct(DirectTo(room, session.author, direct.user, body))
+        self._rooms.direct(DirectTo(room, session.author, direct.user, body, standing=session.standing))
         self._answer(session, direct.ref, Code.OK)
 
     def _like(self, session: Session, like: Like) -> None:
         self._in_room(session, like.handle)
         self._permit(session, Permission.LIKE)
-        before, session.likes = session.likes, max(session.likes, like.total)
-        if before < 0 or like.total <= before:
-            return
+        room = session.room
+        assert room is not None  # it is in
         now = trio.current_time()
-        count = min(like.total - before, self._like_rate.fits(session.like_rate, now))
-        if count and session.room is not None:
+        count = room.applause.count(session, like, self._like_rate.fits(session.like_rate, now))
+        if count:
             session.like_rate = self._like_rate.take(session.like_rate, now, count)
-            session.room.likes += count
-            self._rooms.touch(session.room)
+            self._rooms.touch(room)
 
     def _ping(self, session: Session, ping: Ping) -> None:
         assert session.codec is not None
@@ -147,6 +208,58 @@ class Requests:
                 room.quality[index] += amount
             self._rooms.touch(room)
 
+    def _receipt(self, session: Session, receipt: Receipt) -> None:
+        self._in_room(session, receipt.handle)
+        room, track, author = session.room, session.track, session.author
+        assert room is not None  # it is in
+        assert track is not None
+        assert author is not None
+        if 0 < receipt.offset <= track.log.head:
+            room.attendance.receipt(author.id, receipt.offset, receipt.read)
+            self._rooms.touch(room)
+
+    # -- what the hub decides on --------------------------------------------------------------------------------------
+
+    def _moderate(self, session: Session, act: Moderate) -> None:
+        self._act(session, act, Permission.MODERATE)
+
+    def _change(self, session: Session, act: Change) -> None:
+        theirs = act.kind == _ATTRIBUTE and self._settings.room.viewer_attributes > 0
+        self._act(session, act, Permission.COMMENT if theirs else Permission.LEAD)
+
+    def _notice(self, session: Session, act: Notice) -> None:
+        self._act(session, act, Permission.LEAD)
+
+    def _ask(self, session: Session, act: Ask) -> None:
+        self._act(session, act, Permission.COMMENT)
+
+    def _vote(self, session: Session, act: Vote) -> None:
+        self._act(session, act, Permission.VOTE)
+
+    def _read(self, session: Session, act: ReadHistory | ReadState) -> None:
+        room = self._in_room(session, act.handle)
+        self._take_read(session)
+        self._pass_on(session, room, act)
+
+    def _act(self, session: Session, act: Act, permission: Permission) -> None:
+        room = self._in_room(session, act.handle)
+        self._permit(session, permission)
+        if isinstance(act, Notice | Ask):
+            act = msgspec.structs.replace(act, body=self._text(act.body))
+        elif isinstance(act, Moderate):
+            act = msgspec.structs.replace(act, reason=clean_line(act.reason))
+        self._take_comment(session)
+        if isinstance(act, Change) and act.on_leave and session.room is not None:
+            session.room.attendance.mark(session)
+        self._pass_on(session, room, act)
+
+    def _pass_on(self, session: Session, room: str, act: Act) -> None:
+        assert session.author is not None
+        assert session.codec is not None
+        self._rooms.ask(
+            Request(room, session.viewer, session.secret, session.author, session.standing, session.codec.number, act)
+        )
+
     # -- checks -------------------------------------------------------------------------------------------------------
 
     def _in_room(self, session: Session, handle: int) -> str:
@@ -155,9 +268,28 @@ class Requests:
             raise Refused(Code.NOT_JOINED, "this connection has not joined a room with this handle")
         return room.name
 
+    def _variant(self, session: Session, feed: str) -> int:
+        """Of the frames of a feed, for this connection. Raises `Refused` if there is none of that name."""
+        number = self._feeds.get(feed)
+        if number is None:
+            raise Refused(Code.NOT_FOUND, f"there is no feed {feed!r} (feeds)")
+        assert session.codec is not None
+        return variant_of(session.codec, bool(session.variant & DEFLATED), number)
+
     def _permit(self, session: Session, permission: Permission) -> None:
         if permission not in session.role.permissions:
             raise Refused(Code.FORBIDDEN, f"the role {session.role.value} may not {str(permission.name).lower()}")
+
+    def _fits(self, body: str) -> None:
+        """Raise `Refused` for a text of too many bytes."""
+        # UTF-8 takes at most four bytes for a character: most are short enough to say so without encoding them.
+        if len(body) * 4 > self._comment_bytes and len(body.encode()) > self._comment_bytes:
+            raise Refused(Code.TOO_LONG, f"a comment has at most {self._comment_bytes} bytes (limits.comment_bytes)")
+
+    def _text(self, body: str) -> str:
+        """What is published of a text, its bytes counted as they came. Raises `Refused` as `_fits` and `_cleaned`."""
+        self._fits(body)
+        return self._cleaned(body)
 
     def _cleaned(self, body: str) -> str:
         """What is published of a text that somebody wrote. Raises `Refused` for one that shows nothing or is too long."""
@@ -176,13 +308,34 @@ class Requests:
             raise Refused(Code.RATE_LIMITED, "too many comments (limits.comments_per_second)", int(-state * 1000) + 1)
         session.comment_rate = state
 
+    def _take_read(self, session: Session) -> None:
+        if Permission.MODERATE in session.role.permissions:
+            return
+        now = trio.current_time()
+        state = self._read_rate.take(self._reads.get(session, 0.0), now)
+        if state < 0:
+            raise Refused(Code.RATE_LIMITED, "too many reads (limits.reads_per_second)", int(-state * 1000) + 1)
+        # Few read, so it is not a slot of every viewer.
+        self._reads[session] = state
+        if len(self._reads) > _READERS:
+            self._reads = {each: state for each, state in self._reads.items() if state > now}
+
     _handlers: ClassVar[dict[type, Callable[[Requests, Session, Any], None]]] = {
         Join: _join,
         Leave: _leave,
+        Choose: _choose,
         Comment: _comment,
         Custom: _custom,
         Direct: _direct,
         Like: _like,
         Ping: _ping,
         Quality: _quality,
+        Receipt: _receipt,
+        Moderate: _moderate,
+        Change: _change,
+        Notice: _notice,
+        Vote: _vote,
+        Ask: _ask,
+        ReadHistory: _read,
+        ReadState: _read,
     }

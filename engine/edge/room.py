@@ -1,34 +1,36 @@
-"""One room at an edge: its viewers, in one track per codec, and what the hub is to know of them.
+"""One room at an edge: its viewers, in one track per feed and codec, and what the hub is to know of them.
 
-Owns the tracks, who waits to come in, and the likes counted here. Must not know sockets beyond the wire, nor what a comment is.
+Owns the tracks, who waits to come in, and who is to change to another feed. Must not know sockets beyond the wire, nor what a
+comment is. Tracks, and who waits for one, go by its plain variant.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Final
-
+from engine.edge.applause import Applause
+from engine.edge.attendance import Attendance
+from engine.edge.bars import Bars
 from engine.edge.session import Session, Wire
-from engine.edge.track import Track
+from engine.edge.track import Track, of_track
+from engine.errors import Close, Code
 from engine.link.messages import (
     Backfill,
     FetchBackfill,
     FetchSnapshot,
     Frames,
     OpenRoom,
+    Presence,
+    QualitySum,
+    Redact,
     Restart,
     SharedSnapshot,
     Up,
     Wants,
 )
-from engine.room.encoder import DEFLATED, encode_message, plain
-from engine.schema import CODECS, Gap, Join, Joined, handle_of
+from engine.room.encoder import encode_message, plain
+from engine.schema import Gap, Join, Joined, Reply, handle_of
 from engine.settings import RoomSettings
 
 __all__ = ["EdgeRoom"]
-
-_PARTED_MAX: Final = 10_000
-"""Departed sessions whose like totals are remembered, per room. A returning one beyond that starts a new count."""
 
 
 class EdgeRoom:
@@ -37,28 +39,31 @@ class EdgeRoom:
     :ivar handle: of the room on the wire.
     :ivar opening: number of this opening of the room at this edge, by which every hub knows its likes again; what a hub says of
         an earlier one is ignored.
-    :ivar likes: counted here since the edge opened the room.
+    :ivar applause: likes counted here since the edge opened the room.
+    :ivar attendance: who came.
+    :ivar bars: who may not be here; None while nobody.
     :ivar outbox: what the hub is to be told of this room at the end of the turn.
     :ivar empty_since: when the last viewer left; None while somebody is here.
     """
 
     __slots__ = (
+        "_choices",
         "_fetching",
-        "_parted",
         "_renewing",
         "_resuming",
         "_settings",
         "_waiting",
         "_wants",
         "_wire",
+        "applause",
+        "attendance",
+        "bars",
         "empty_since",
         "handle",
-        "likes",
         "name",
         "opening",
         "outbox",
         "quality",
-        "reported_likes",
         "reported_viewers",
         "tracks",
     )
@@ -75,8 +80,11 @@ class EdgeRoom:
         self._resuming: dict[int, list[tuple[Session, Join]]] = {}
         self._fetching: dict[int, int] = {}
         self._renewing = False
-        self._parted: OrderedDict[str, int] = OrderedDict()
-        self.likes = self.reported_likes = self.reported_viewers = 0
+        self._choices: dict[Session, tuple[int, int]] = {}
+        self.applause = Applause(settings.reactions)
+        self.attendance = Attendance(name, settings)
+        self.bars: Bars | None = None
+        self.reported_viewers = 0
         self.quality = [0, 0, 0, 0]
         self.outbox: list[Up] = []
         self.empty_since: float | None = None
@@ -89,23 +97,30 @@ class EdgeRoom:
         """How many viewers are not in yet."""
         return sum(map(len, self._waiting.values())) + sum(map(len, self._resuming.values()))
 
+    @property
+    def present(self) -> list[Session]:
+        """Everybody who is in."""
+        return [session for track in self.tracks.values() for session in track.sessions]
+
+    @property
+    def outside(self) -> list[tuple[Session, int]]:
+        """Everybody who is not in yet, with the ref of each one's join."""
+        return [
+            (session, join.ref)
+            for queues in (self._waiting, self._resuming)
+            for queue in queues.values()
+            for session, join in queue
+        ]
+
     # -- coming in ----------------------------------------------------------------------------------------------------
 
     def enter(self, session: Session, join: Join, now: float) -> None:
         """Let a viewer in, now or as soon as what it needs has come from the hub."""
-        codec = session.codec
-        assert codec is not None  # a session that sends messages has agreed on one
         session.room = self
         self.empty_since = None
-        if session.variant not in self._wants:
-            first = not self._wants
-            self._wants |= {session.variant, plain(session.variant)}
-            wants = sorted(self._wants)
-            self.outbox.append(OpenRoom(self.name, self.opening, wants) if first else Wants(self.name, wants))
-        known = self._parted.pop(session.secret, None)
-        # A session that nobody here remembers may have likes counted elsewhere: its first report is where counting begins.
-        session.likes = known if known is not None else (-1 if join.session else 0)
-        track = self.tracks.get(codec.number)
+        self._want(session.variant)
+        self.applause.enter(session, returning=bool(join.session))
+        track = self.tracks.get(plain(session.variant))
         if track is None:
             self._wait(session, join)
         elif join.epoch:
@@ -113,11 +128,18 @@ class EdgeRoom:
         else:
             self._begin(track, session, join, now)
 
+    def _want(self, variant: int) -> None:
+        if variant not in self._wants:
+            first = not self._wants
+            self._wants |= {variant, plain(variant)}
+            wants = sorted(self._wants)
+            self.outbox.append(OpenRoom(self.name, self.opening, wants) if first else Wants(self.name, wants))
+
     def _wait(self, session: Session, join: Join) -> None:
-        assert session.codec is not None
-        self._waiting.setdefault(session.codec.number, []).append((session, join))
-        if session.codec.number in self.tracks and not self._renewing:
-            # Its snapshot is old. The first one in a codec comes unasked.
+        number = plain(session.variant)
+        self._waiting.setdefault(number, []).append((session, join))
+        if number in self.tracks and not self._renewing:
+            # Its snapshot is old. The first one in a variant comes unasked.
             self._renewing = True
             self.outbox.append(FetchSnapshot(self.name))
 
@@ -134,10 +156,8 @@ class EdgeRoom:
         if snapshot is None:
             self._wait(session, join)
             return
-        frame, cursor = snapshot
-        self._wire.push(session, self._joined(session, join, False) + gap + frame)
-        if session.room is self:
-            track.enter(session, cursor)
+        self.attendance.enter(session)
+        track.welcome(session, self._joined(session, join, False) + gap, *snapshot)
 
     def _resume(self, track: Track, session: Session, join: Join, now: float, *, last_try: bool = False) -> None:
         """From the viewer's position: the log, the history, or an explicit gap."""
@@ -153,6 +173,7 @@ class EdgeRoom:
         if cursor is not None:
             self._wire.push(session, self._joined(session, join, True))
             if session.room is self:
+                self.attendance.enter(session)
                 track.enter(session, cursor)
             return
         snapshot = track.snapshot(now)
@@ -168,7 +189,7 @@ class EdgeRoom:
         self._begin(track, session, join, now, gap)
 
     def _fetch(self, track: Track, session: Session, join: Join) -> None:
-        number = track.codec.number
+        number = track.variant
         self._resuming.setdefault(number, []).append((session, join))
         if number not in self._fetching:
             self._fetching[number] = join.offset
@@ -178,16 +199,72 @@ class EdgeRoom:
     def leave(self, session: Session) -> None:
         """A viewer is gone, wherever it was."""
         session.room = None
-        if session.likes > 0 and session.secret:
-            self._parted[session.secret] = session.likes
-            while len(self._parted) > _PARTED_MAX:
-                self._parted.popitem(last=False)
+        self.applause.leave(session)
         if session.track is not None:
+            self._choices.pop(session, None)
+            self.attendance.leave(session)
             session.track.leave(session)
             return
         for queues in (self._waiting, self._resuming):
             for number, queue in queues.items():
                 queues[number] = [waiting for waiting in queue if waiting[0] is not session]
+
+    # -- another feed ---------------------------------------------------------------------------------------------------
+
+    def choose(self, session: Session, ref: int, variant: int) -> None:
+        """Give a viewer another variant, and tell it right before the first frame of that. Until the track is there and goes on
+        where the viewer is, it stays where it is: nothing is missing, and nothing comes twice."""
+        old = session.track
+        assert old is not None  # it is in
+        earlier = self._choices.pop(session, None)
+        old.changing.pop(session, None)
+        if earlier is not None:
+            self._wire.push(session, _reply(session, earlier[0], Code.CONFLICT, "another choice came after it"))
+            if session.track is None:
+                return
+        if plain(variant) == old.variant:
+            self._wire.push(session, _reply(session, ref, Code.OK))
+            return
+        self._want(variant)
+        self._choices[session] = ref, variant
+        old.changing[session] = self._change
+        self._hurry(session)
+
+    def _hurry(self, session: Session) -> None:
+        """Change its track now if it can be done. A viewer that is live but has not been passed gets the frames first."""
+        old = session.track
+        if old is not None and not self._change(session) and session not in old.laggards:
+            old.pump(session)
+
+    def _change(self, session: Session) -> bool:
+        """Change a viewer's track if it is where the other one goes on. Returns whether it is not in the old one any more."""
+        ref, variant = self._choices[session]
+        new = self.tracks.get(plain(variant))
+        if new is None or not new.adopt(session, variant, _reply(session, ref, Code.OK)):
+            return False
+        self._choices.pop(session, None)
+        return True
+
+    # -- for the hub --------------------------------------------------------------------------------------------------
+
+    def report(self, linked: bool) -> list[Up]:
+        """What a hub is to be told now. What is told while there is none comes again with `announce`.
+
+        :param linked: whether there is one.
+        """
+        outbox, self.outbox = self.outbox, []
+        viewers = len(self)
+        if viewers != self.reported_viewers:
+            self.reported_viewers = viewers
+            outbox.append(Presence(self.name, viewers))
+        outbox += self.attendance.report(linked)
+        likes = self.applause.report(self.name)
+        if likes is not None:
+            outbox.append(likes)
+        if self.quality[0]:
+            outbox.append(QualitySum(self.name, *self.quality))
+            self.quality = [0, 0, 0, 0]
+        return outbox
 
     def refuse(self) -> list[tuple[Session, int]]:
         """The room cannot be opened: return who waited, with the ref of each one's join."""
@@ -205,7 +282,11 @@ class EdgeRoom:
         self._resuming.clear()
         self._fetching.clear()
         self._renewing = False
-        self.reported_viewers = self.reported_likes = 0
+        self.reported_viewers = 0
+        # It says again who may not be here, if anybody may not.
+        self.bars = None
+        self.applause.announce()
+        self.attendance.announce(self.present)
         # All tracks are given the same batches.
         log = next((track.log for track in self.tracks.values()), None)
         epoch, offset = (log.epoch, log.head) if log is not None else (0, 0)
@@ -214,12 +295,14 @@ class EdgeRoom:
     # -- from the hub -------------------------------------------------------------------------------------------------
 
     def snapshot(self, message: SharedSnapshot, now: float) -> None:
-        """The state after the newest frames, in each codec that the hub knows to be needed here."""
+        """The state after the newest frames, in each variant that the hub knows to be needed here."""
         self._renewing = False
         for number in message.frames:
+            if number != plain(number):
+                continue
             track = self.tracks.get(number)
             if track is None:
-                self.tracks[number] = track = Track(self.handle, CODECS[number], message, self._settings, self._wire)
+                self.tracks[number] = track = Track(self.handle, number, message, self._settings, self._wire)
             else:
                 track.renew(message)
             for session, join in self._waiting.pop(number, ()):
@@ -229,16 +312,51 @@ class EdgeRoom:
                     self._resume(track, session, join, now)
                 else:
                     self._begin(track, session, join, now)
+        for session, (_, variant) in list(self._choices.items()):
+            if session in self._choices and plain(variant) in message.frames:
+                self._hurry(session)
 
     def frames(self, message: Frames, now: float) -> None:
         """A finished batch."""
+        self._strand(message.frames)
         for number, track in self.tracks.items():
-            track.append(message.first, message.last, _of_codec(number, message.frames), now)
+            track.append(message.first, message.last, of_track(number, message.frames), now)
+        if len(self.tracks) > 1:
+            self._shed(now)
+
+    def _shed(self, now: float) -> None:
+        """Give up tracks that nobody has used for the linger time: the hub makes their frames as long as somebody may want
+        them. The last one goes with the room."""
+        awaited = {number for queues in (self._waiting, self._resuming) for number, queue in queues.items() if queue}
+        awaited |= {plain(variant) for _, variant in self._choices.values()}
+        for number, track in list(self.tracks.items()):
+            if len(track) or number in awaited:
+                track.vacant_since = None
+            elif track.vacant_since is None:
+                track.vacant_since = now
+            elif now - track.vacant_since >= self._settings.linger_seconds and len(self.tracks) > 1:
+                del self.tracks[number]
+                self._wants -= {variant for variant in self._wants if plain(variant) == number}
+                self.outbox.append(Wants(self.name, sorted(self._wants)))
+
+    def _strand(self, frames: dict[int, bytes]) -> None:
+        """A track for which nothing comes cannot go on: somebody wanted it again before an answer to earlier wants had come,
+        and was taken in with that. Whoever is there comes back with its position."""
+        if not self.tracks.keys() <= frames.keys():
+            for number in self.tracks.keys() - frames.keys():
+                for session in self.tracks.pop(number).sessions:
+                    self._wire.close(session, Close.SHUTDOWN, "this feed begins anew; come back")
 
     def restart(self, message: Restart, now: float) -> None:
         """A new epoch."""
+        self._strand(message.frames)
         for number, track in self.tracks.items():
-            track.restart(message.epoch, message.offset, _of_codec(number, message.frames), now)
+            track.restart(message.epoch, message.offset, of_track(number, message.frames), now)
+
+    def redact(self, message: Redact) -> None:
+        """Events are gone."""
+        for track in self.tracks.values():
+            track.redact(message.epoch, message.offsets, message.reason)
 
     def backfill(self, message: Backfill, now: float) -> None:
         """A part of the past that was asked for."""
@@ -257,8 +375,6 @@ class EdgeRoom:
                 self._resume(track, session, join, now, last_try=join.offset >= asked)
 
 
-def _of_codec(number: int, frames: dict[int, bytes]) -> dict[int, bytes]:
-    deflated = number | DEFLATED
-    if deflated in frames:
-        return {number: frames[number], deflated: frames[deflated]}
-    return {number: frames[number]}
+def _reply(session: Session, ref: int, code: Code, text: str = "") -> bytes:
+    assert session.codec is not None
+    return encode_message(session.codec, Reply(ref, code, 0, text))

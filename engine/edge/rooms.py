@@ -11,34 +11,42 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Final
 
 import trio
 
+from engine.access import shown
+from engine.edge.bars import Bars
 from engine.edge.fanout import Fanout
+from engine.edge.held import RETRY_MS, Held
 from engine.edge.room import EdgeRoom
 from engine.edge.session import Session, Wire
 from engine.errors import Close, Code, Refused
 from engine.link.base import End
 from engine.link.messages import (
+    AskRoll,
     Backfill,
+    Barred,
     CloseRoom,
     DirectTo,
     Down,
+    Expel,
     Frames,
-    Likes,
+    Located,
     Pace,
-    Presence,
-    QualitySum,
+    PrivateTo,
+    Redact,
     RefuseRoom,
     ReplyTo,
+    Request,
     Restart,
     Say,
     SharedSnapshot,
     Stop,
     Up,
 )
-from engine.room.encoder import encode_message
+from engine.room.encoder import encode_message, plain
 from engine.schema import DirectMessage, Join, Reply
 from engine.settings import Settings
 from engine.timing import Bell, Deadlines
@@ -47,12 +55,7 @@ __all__ = ["Rooms"]
 
 _BACKLOG_MAX: Final = 100_000
 """Messages that may wait for the hub; above it viewers' messages are refused with a retry."""
-_HELD_BYTES: Final = 16 << 20
-"""Of events that the hub has not answered, beside ``limits.pending_events``: what is said again fits a new link."""
-_HELD_OVERHEAD: Final = 256
-"""Bytes of such an event beside its text."""
-_RETRY_MS: Final = 1_000
-"""How long viewers are asked to wait for the hub."""
+_BANNED: Final = "you are banned from this room"
 _PACE_SECONDS: Final = 0.25
 """Time between reports of the fan-out's speed."""
 _WAIT_SECONDS: Final = 1.0
@@ -62,13 +65,15 @@ _WAIT_SECONDS: Final = 1.0
 class Rooms:
     """See the module's docstring.
 
+    :param now_ms: Unix milliseconds.
     :ivar stopped: set when the hub has sent its last message.
     :ivar leaving: whether viewers' events are refused because this edge stops.
     """
 
-    def __init__(self, settings: Settings, wire: Wire) -> None:
+    def __init__(self, settings: Settings, wire: Wire, now_ms: Callable[[], int]) -> None:
         self._settings = settings
         self._wire = wire
+        self._now_ms = now_ms
         self._link: End[Up, Down] | None = None
         self._rooms: dict[str, EdgeRoom] = {}
         self._openings = 0
@@ -79,10 +84,7 @@ class Rooms:
         self._paced_at = 0.0
         self._paced = (0.0, 0)
         self._replies: dict[Session, list[bytes]] = {}
-        self._held: dict[tuple[int, int], Say] = {}
-        self._held_bytes = 0
-        self._events_max = settings.limits.pending_events
-        self._answered = trio.Event()
+        self._held = Held(settings.limits.pending_events)
         self.leaving = False
         self.fanout = Fanout(settings.edge.slice_frames, self.turn_over)
         self.stopped = trio.Event()
@@ -105,13 +107,14 @@ class Rooms:
         limits = self._settings.room
         if room is None:
             if self._link is None:
-                raise Refused(Code.UNAVAILABLE, "the hub is out of reach", _RETRY_MS)
+                raise Refused(Code.UNAVAILABLE, "the hub is out of reach", RETRY_MS)
             if len(self._rooms) >= limits.rooms_max:
                 raise Refused(Code.ROOM_FULL, "no more rooms on this node (room.rooms_max)", 5000)
             self._openings += 1
             room = self._rooms[join.room] = EdgeRoom(join.room, self._openings, limits, self._wire)
         elif limits.viewers_max and len(room) + room.pending >= limits.viewers_max:
             raise Refused(Code.ROOM_FULL, "the room is full (room.viewers_max)", 5000)
+        self._admit(room, session)
         session.deadline = math.inf
         self.touch(room)
         room.enter(session, join, trio.current_time())
@@ -119,7 +122,16 @@ class Rooms:
             # What it needs is not here.
             room.leave(session)
             self._wire.await_join(session)
-            raise Refused(Code.UNAVAILABLE, "the hub is out of reach", _RETRY_MS)
+            raise Refused(Code.UNAVAILABLE, "the hub is out of reach", RETRY_MS)
+
+    def choose(self, session: Session, ref: int, variant: int) -> None:
+        """Give a viewer another variant of its room. Raises `Refused` if only a hub that is not there has it."""
+        room = session.room
+        assert room is not None  # it is in
+        if self._link is None and plain(variant) not in room.tracks:
+            raise Refused(Code.UNAVAILABLE, "the hub is out of reach", RETRY_MS)
+        room.choose(session, ref, variant)
+        self.touch(room)
 
     def leave(self, session: Session) -> None:
         """A viewer leaves its room, if it is in one."""
@@ -132,26 +144,20 @@ class Rooms:
         """The hub is to be told of the room at the end of the turn."""
         self._dirty[room] = None
 
-    def say(self, say: Say) -> None:
-        """An event to the hub, at the end of the turn or when there is one again. Raises `Refused` when too much is
-        unanswered already."""
+    def ask(self, message: Say | Request) -> None:
+        """Something to the hub, at the end of the turn or when there is one again; kept until it is answered. Raises `Refused`
+        when too much is unanswered already."""
         if self.leaving:
-            raise Refused(Code.UNAVAILABLE, "the node is stopping", _RETRY_MS)
-        size = len(say.body) + _HELD_OVERHEAD
-        if len(self._held) >= self._events_max or self._held_bytes + size > _HELD_BYTES:
-            raise Refused(Code.OVERLOADED, "too many events wait to be published (limits.pending_events)", _RETRY_MS)
-        key = say.viewer, say.ref
-        if key not in self._held:
-            self._held[key] = say
-            self._held_bytes += size
-        self._outbox.append(say)
+            raise Refused(Code.UNAVAILABLE, "the node is stopping", RETRY_MS)
+        self._held.add(message)
+        self._outbox.append(message)
 
     def direct(self, message: DirectTo) -> None:
         """A message for one user to the hub, at the end of the turn. Raises `Refused` when it cannot go there now."""
         if self._link is None:
-            raise Refused(Code.UNAVAILABLE, "the hub is out of reach", _RETRY_MS)
+            raise Refused(Code.UNAVAILABLE, "the hub is out of reach", RETRY_MS)
         if self._link.backlog + len(self._outbox) >= _BACKLOG_MAX:
-            raise Refused(Code.OVERLOADED, "the node is behind with its input", _RETRY_MS)
+            raise Refused(Code.OVERLOADED, "the node is behind with its input", RETRY_MS)
         self._outbox.append(message)
 
     def turn_over(self) -> None:
@@ -174,21 +180,8 @@ class Rooms:
                 self._link.send(outbox)
 
     def _report(self, room: EdgeRoom) -> None:
-        outbox = self._outbox
-        if room.outbox:
-            outbox += room.outbox
-            room.outbox = []
-        viewers = len(room)
-        if viewers != room.reported_viewers:
-            room.reported_viewers = viewers
-            outbox.append(Presence(room.name, viewers))
-        if room.likes != room.reported_likes:
-            room.reported_likes = room.likes
-            outbox.append(Likes(room.name, room.likes))
-        if room.quality[0]:
-            outbox.append(QualitySum(room.name, *room.quality))
-            room.quality = [0, 0, 0, 0]
-        if not viewers and not room.pending and room.empty_since is None:
+        self._outbox += room.report(self._link is not None)
+        if not len(room) and not room.pending and room.empty_since is None:
             room.empty_since = trio.current_time()
             self._lingering.add(room.empty_since + self._settings.room.linger_seconds, room)
             self._linger_bell.ring()
@@ -235,7 +228,7 @@ class Rooms:
             room.announce()
             self.touch(room)
         self.turn_over()
-        self._outbox += self._held.values()
+        self._outbox += self._held.messages
         self.turn_over()
 
     @property
@@ -245,13 +238,14 @@ class Rooms:
 
     async def answered(self) -> None:
         """Wait until the hub has answered everything that viewers said."""
-        while self._held:
-            self._answered = trio.Event()
-            await self._answered.wait()
+        await self._held.empty()
 
     def _take(self, message: Down, now: float) -> None:
         if isinstance(message, ReplyTo):
             self._reply(message)
+            return
+        if isinstance(message, PrivateTo):
+            self._private(message)
             return
         if isinstance(message, Stop):
             self.stopped.set()
@@ -272,6 +266,15 @@ class Rooms:
             case Restart():
                 room.restart(message, now)
                 self._fan_out(room)
+            case Redact():
+                room.redact(message)
+            case AskRoll():
+                room.attendance.roll(message.offset, room.present)
+                self.touch(room)
+            case Barred():
+                self._bar(room, message)
+            case Expel():
+                self._expel(room, message.user)
             case DirectTo():
                 self._direct(room, message)
             case RefuseRoom():
@@ -282,15 +285,17 @@ class Rooms:
             self.fanout.add(track)
 
     def _reply(self, message: ReplyTo) -> None:
-        say = self._held.pop((message.viewer, message.ref), None)
-        if say is not None:
-            self._held_bytes -= len(say.body) + _HELD_OVERHEAD
-            if not self._held:
-                self._answered.set()
+        self._held.done(message.viewer, message.ref)
         session = self._wire.find(message.viewer)
         if session is not None and session.codec is not None:
             reply = Reply(message.ref, message.code, message.offset, message.text, message.retry_after_ms)
             self._replies.setdefault(session, []).append(encode_message(session.codec, reply))
+
+    def _private(self, message: PrivateTo) -> None:
+        self._held.done(message.viewer, message.ref)
+        session = self._wire.find(message.viewer)
+        if session is not None:
+            self._replies.setdefault(session, []).append(message.frame)
 
     def _send_replies(self) -> None:
         """One write for each viewer, however many of its requests were answered."""
@@ -300,11 +305,10 @@ class Rooms:
                 self._wire.push(session, b"".join(frames) if len(frames) > 1 else frames[0])
 
     def _direct(self, room: EdgeRoom, message: DirectTo) -> None:
-        direct = DirectMessage(room.handle, message.author, message.body, message.time)
-        for track in room.tracks.values():
-            for session in track.sessions:
-                if session.author is not None and session.author.id == message.user:
-                    self._wire.push(session, encode_message(track.codec, direct))
+        direct = DirectMessage(room.handle, shown(message.author, message.standing), message.body, message.time)
+        for session in room.present:
+            if session.codec is not None and session.author is not None and session.author.id == message.user:
+                self._wire.push(session, encode_message(session.codec, direct))
 
     def _refuse(self, room: EdgeRoom, message: RefuseRoom) -> None:
         del self._rooms[room.name]
@@ -313,9 +317,57 @@ class Rooms:
                 self._wire.await_join(session)
                 reply = Reply(ref, message.code, 0, message.text, 5000)
                 self._wire.push(session, encode_message(session.codec, reply))
-        if room.tracks:
-            # It was open before the link ended.
-            self._outbox.append(CloseRoom(room.name))
-        for track in room.tracks.values():
-            for session in track.sessions:
-                self._wire.close(session, Close.GOING_AWAY, message.text)
+        for session in room.present:
+            self._wire.close(session, Close.GOING_AWAY, message.text)
+        # Who was there is not any more, before the room is closed; whether the hub had it open or not.
+        self._dirty.pop(room, None)
+        self._outbox += room.report(self._link is not None)
+        self._outbox.append(CloseRoom(room.name))
+
+    # -- who may not be here ------------------------------------------------------------------------------------------
+
+    def _admit(self, room: EdgeRoom, session: Session) -> None:
+        """Raise `Refused` if a viewer is barred."""
+        bars, author = room.bars, session.author
+        if bars is None or author is None:
+            return
+        self._locate(room, bars, session)
+        left = bars.retry_after_ms(author.id, session.address, self._now_ms())
+        if left is not None:
+            raise Refused(Code.BANNED, _BANNED, left)
+
+    def _locate(self, room: EdgeRoom, bars: Bars, session: Session) -> None:
+        """Tell the hub the address of a user whom it looks for."""
+        address = bars.found(session.author.id, session.address) if session.author is not None else None
+        if session.author is not None and address is not None:
+            self._outbox.append(Located(room.name, session.author.id, address))
+
+    def _bar(self, room: EdgeRoom, message: Barred) -> None:
+        bars = Bars(message)
+        room.bars = bars if bars else None
+        if not bars:
+            return
+        now_ms = self._now_ms()
+        for session in room.present:
+            self._locate(room, bars, session)
+            author = session.author
+            if author is not None and bars.retry_after_ms(author.id, session.address, now_ms) is not None:
+                self._wire.close(session, Close.BANNED, _BANNED)
+        for session, ref in room.outside:
+            try:
+                self._admit(room, session)
+            except Refused as refused:
+                self._turn_away(room, session, Reply(ref, refused.code, 0, refused.text, refused.retry_after_ms))
+
+    def _turn_away(self, room: EdgeRoom, session: Session, reply: Reply) -> None:
+        """A viewer that is not in yet does not get in."""
+        room.leave(session)
+        self.touch(room)
+        if session.codec is not None:
+            self._wire.await_join(session)
+            self._wire.push(session, encode_message(session.codec, reply))
+
+    def _expel(self, room: EdgeRoom, user: str) -> None:
+        for session in [*room.present, *(session for session, _ in room.outside)]:
+            if session.author is not None and session.author.id == user:
+                self._wire.close(session, Close.KICKED, "a moderator sent you out")

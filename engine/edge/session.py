@@ -10,9 +10,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from engine.access import Role
+from engine.access import Role, Standing
 from engine.errors import Close
 from engine.schema import Author, Codec
 from engine.ws import Parser
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from engine.room.log import Entry
 
 __all__ = ["Overflow", "Refusal", "Session", "Stage", "Wire"]
+
+
+_NOBODY: Final = Standing(Role.READER.value)
+"""What somebody is who has not joined."""
 
 
 class Stage(IntEnum):
@@ -47,8 +51,10 @@ class Session:
 
     :ivar viewer: number of this connection, never given again by this edge; its low bits are the descriptor.
     :ivar send: the socket's ``send``, bound once: it is called more often than anything else here.
-    :ivar address: what per-address limits count, None if exempt; the proxy's own address until it has told whose it is.
+    :ivar address: key of the viewer's address (`engine.edge.admission`), None if unknown; the proxy's own address, a text,
+        until the proxy has told whose connection it is.
     :ivar head: bytes of an incomplete handshake.
+    :ivar variant: of the shared frames that it gets: feed, compression, codec.
     :ivar deadline: time at which the present stage is over; infinity while joined.
     :ivar track: where the cursor belongs; None outside a room.
     :ivar cursor: number of the next entry in the track's log.
@@ -77,13 +83,13 @@ class Session:
         "parser",
         "private",
         "returned",
-        "role",
         "room",
         "secret",
         "send",
         "sent",
         "sock",
         "stage",
+        "standing",
         "track",
         "variant",
         "viewer",
@@ -111,10 +117,15 @@ class Session:
         self.private: bytes | None = None
         self.secret = ""
         self.author: Author | None = None
-        self.role = Role.READER
+        self.standing = _NOBODY
         self.likes = 0
         self.faults = 0
         self.message_rate = self.comment_rate = self.like_rate = 0.0
+
+    @property
+    def role(self) -> Role:
+        """What it may do."""
+        return Role(self.standing.role)
 
     @property
     def blocked(self) -> bool:
@@ -140,6 +151,9 @@ class Session:
             if count == len(data):
                 return True
             waiting = data[count:]
+            if count:
+                # Even if it is too much: nobody is to believe that this is a frame boundary.
+                self.private = waiting
         if len(waiting) > limit:
             raise Overflow
         self.private = waiting

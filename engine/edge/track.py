@@ -1,24 +1,28 @@
-"""A room's viewers of one codec at this edge: their shared log and their cursors.
+"""A room's viewers of one feed and codec at this edge: their shared log and their cursors.
 
 Owns the two sets a viewer can be in. **Live** viewers have everything up to the last pass and get the next frame by a plain
 ``send``; **laggards** have something half-sent or left over and go on from their own cursor when their socket takes more. A
 slow viewer therefore delays nobody and costs a pin on one shared frame. Must not know what frames say.
+
+All tracks of a room are given the same batches. A viewer changes from one to another where both logs go on from the same place:
+at once when it is live; else as soon as what it has half of, or what only its old track has, is sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from engine.edge.session import Session, Wire
 from engine.errors import Close
 from engine.link.messages import SharedSnapshot
-from engine.room.encoder import encode_message, plain
+from engine.room.encoder import DEFLATED, codec_of, encode_message
 from engine.room.log import Entry, FrameLog
-from engine.schema import Codec, Gap
+from engine.schema import Gap
 from engine.settings import RoomSettings
 
-__all__ = ["Track"]
+__all__ = ["Track", "of_track"]
 
 _GATHER: Final = 64
 """Entries in one catch-up write; Linux takes up to 1,024 buffers (IOV_MAX)."""
@@ -33,10 +37,14 @@ _SNAPSHOT_SLACK: Final = 65_536
 class Track:
     """See the module's docstring.
 
+    :ivar variant: the plain one; compressed frames go to those who take them.
     :ivar log: finished frames.
     :ivar passed: every live viewer has the entries before this one; the next pass begins here.
     :ivar appended: bytes of frames so far.
     :ivar overtaken: how often the lag policy was applied.
+    :ivar vacant_since: when nobody was found here; None while somebody is.
+    :ivar changing: viewers who are to go to another track, and what is called at each of their frame boundaries until they have
+        gone; it says whether they have.
     """
 
     __slots__ = (
@@ -51,29 +59,35 @@ class Track:
         "_target",
         "_wire",
         "appended",
+        "changing",
         "codec",
         "handle",
         "laggards",
         "log",
         "overtaken",
         "passed",
+        "vacant_since",
+        "variant",
     )
 
-    def __init__(self, handle: int, codec: Codec, snapshot: SharedSnapshot, settings: RoomSettings, wire: Wire) -> None:
+    def __init__(self, handle: int, variant: int, snapshot: SharedSnapshot, settings: RoomSettings, wire: Wire) -> None:
         self.handle = handle
-        self.codec = codec
+        self.variant = variant
+        self.codec = codec_of(variant)
         self._settings = settings
         self._wire = wire
         self.log = FrameLog(snapshot.epoch, snapshot.offset, settings)
         self._groups: dict[int, dict[Session, None]] = {}
         self.laggards: dict[Session, None] = {}
+        self.changing: dict[Session, Callable[[Session], bool]] = {}
         self.passed = 0
         self.appended = 0
         self.overtaken = 0
+        self.vacant_since: float | None = None
         self._cutoff = self._lagging = 0
         self._pass: list[tuple[int, list[Session]]] = []
         self._target = 0
-        self._snapshot: bytes | None = None
+        self._snapshot: Entry | None = None
         self.renew(snapshot)
 
     def __len__(self) -> int:
@@ -135,18 +149,25 @@ class Track:
 
     def renew(self, snapshot: SharedSnapshot) -> None:
         """A newer snapshot: the state after the newest entry of the log."""
-        self._snapshot = snapshot.frames[self.codec.number]
+        frames = of_track(self.variant, snapshot.frames)
+        # It never gets too old for whoever has half of it; its bytes count.
+        self._snapshot = Entry(-1, snapshot.epoch, snapshot.offset + 1, snapshot.offset, math.inf, frames)
         self._snapshot_number = self.log.end
         self._snapshot_bytes = self.appended
 
-    def snapshot(self, now: float) -> tuple[bytes, int] | None:
-        """A snapshot's frame and the cursor that continues it; None if a newer one is needed."""
-        log, frame, number = self.log, self._snapshot, self._snapshot_number
-        if frame is None or number < log.epoch_start or self.appended - self._snapshot_bytes > _SNAPSHOT_SLACK:
+    def redact(self, epoch: int, offsets: Sequence[int], reason: int) -> None:
+        """Events are gone. The snapshot may show some of them: another one comes."""
+        self.log.redact(epoch, offsets, reason)
+        self._snapshot = None
+
+    def snapshot(self, now: float) -> tuple[Entry, int] | None:
+        """A snapshot and the cursor that continues it; None if a newer one is needed."""
+        log, entry, number = self.log, self._snapshot, self._snapshot_number
+        if entry is None or number < log.epoch_start or self.appended - self._snapshot_bytes > _SNAPSHOT_SLACK:
             return None
         if number < log.end and log[number].at < now - _SNAPSHOT_SECONDS:
             return None
-        return frame, number
+        return entry, number
 
     # -- viewers ------------------------------------------------------------------------------------------------------
 
@@ -163,18 +184,70 @@ class Track:
         else:
             self.pump(session)
 
+    def welcome(self, session: Session, told: bytes, snapshot: Entry, cursor: int) -> None:
+        """A viewer is told something, gets a snapshot and then what follows it, from ``cursor`` on. If its socket does not take
+        a large snapshot at once, it has half of it as it may have half of a batch, and costs as little."""
+        session.track = self
+        session.cursor = cursor
+        session.returned = self.log.end
+        data = told + self.log.frame(snapshot, session.variant)
+        count = 0
+        if not session.blocked:
+            try:
+                count = session.send(data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._wire.drop(session)
+                return
+            session.written += count
+        if len(told) <= count < len(data):
+            session.entry = snapshot
+            session.sent = count - len(told)
+            self.log.pin(snapshot)
+            self.hold(session)
+            return
+        if count < len(told):
+            if count:
+                session.private = told[count:]
+            self._wire.push(session, data[len(told) if count else 0 :])
+        if session.track is self:
+            self.enter(session, cursor)
+
     def leave(self, session: Session) -> None:
         """A viewer is gone. What it has half of is released; should its connection stay, the rest goes before anything else."""
         session.track = None
         if session.entry is not None:
-            rest = _bytes_of(session.entry, session.variant)[session.sent :]
+            rest = self.log.frame(session.entry, session.variant)[session.sent :]
             session.private = rest if session.private is None else rest + session.private
             self.log.unpin(session.entry)
             session.entry = None
         self.laggards.pop(session, None)
+        self.changing.pop(session, None)
         group = self._groups.get(session.variant)
         if group is not None:
             group.pop(session, None)
+
+    def adopt(self, session: Session, variant: int, told: bytes) -> bool:
+        """Take a viewer over from another track, if it is at a frame boundary from which this log goes on, and tell it right
+        before the first frame. Returns whether it is not in the other one any more: its connection may have ended, too."""
+        other = session.track
+        assert other is not None
+        cursor = self.log.follows(other.log, session.cursor) if session.entry is None else None
+        if cursor is None:
+            return False
+        self._wire.push(session, told)
+        if session.track is other:
+            watched = session in other.laggards
+            other.leave(session)
+            session.track = self
+            session.variant = variant
+            session.returned += cursor - session.cursor
+            session.cursor = cursor
+            if watched:
+                self.laggards[session] = None
+            self.pump(session)
+        return True
 
     def hold(self, session: Session) -> None:
         """Something is left over for a viewer: it goes on when its socket takes more."""
@@ -223,9 +296,9 @@ class Track:
     def _send(self, variant: int, sessions: list[Session]) -> None:
         number, target = self.passed, self._target
         if target - number == 1:
-            data = _bytes_of(self.log[number], variant)
+            data = self.log.frame(self.log[number], variant)
         else:
-            data = b"".join([_bytes_of(self.log[n], variant) for n in range(number, target)])
+            data = b"".join([self.log.frame(self.log[n], variant) for n in range(number, target)])
         size = len(data)
         for session in sessions:
             if (
@@ -259,7 +332,7 @@ class Track:
         log, variant = self.log, session.variant
         while count:
             entry = log[session.cursor]
-            size = len(_bytes_of(entry, variant))
+            size = len(log.frame(entry, variant))
             if count < size:
                 session.entry = entry
                 session.sent = count
@@ -275,6 +348,8 @@ class Track:
         try:
             if not self._finish(session) or session.track is not self:
                 return
+            if session in self.changing and self.changing[session](session):
+                return
             if not session.flush_private():
                 self.hold(session)
                 return
@@ -282,7 +357,7 @@ class Track:
                 gathered: list[bytes] = []
                 size, number = 0, session.cursor
                 while number < log.end and len(gathered) < _GATHER and size < _GATHER_BYTES:
-                    data = _bytes_of(log[number], session.variant)
+                    data = log.frame(log[number], session.variant)
                     gathered.append(data)
                     size += len(data)
                     number += 1
@@ -300,13 +375,15 @@ class Track:
             if self.laggards.pop(session, self) is None:
                 self._wire.arm(session, False)
             self._live(session)
+            if session in self.changing:
+                self.changing[session](session)
 
     def _finish(self, session: Session) -> bool:
         """Send the rest of a half-sent entry; return whether the viewer is at a frame boundary."""
         entry = session.entry
         if entry is None:
             return True
-        data = _bytes_of(entry, session.variant)
+        data = self.log.frame(entry, session.variant)
         count = session.send(memoryview(data)[session.sent :])
         session.sent += count
         session.written += count
@@ -349,8 +426,8 @@ class Track:
                 # There is none, or what follows it is about to leave the log.
                 self._close(session)
                 return
-            frame, session.cursor = snapshot
-            told = encode_message(self.codec, Gap(self.handle, epoch, first, 0, "epoch")) + frame
+            entry, session.cursor = snapshot
+            told = encode_message(self.codec, Gap(self.handle, epoch, first, 0, "epoch")) + log.frame(entry, session.variant)
         self._wire.push(session, told)
 
     def _close(self, session: Session) -> None:
@@ -358,6 +435,11 @@ class Track:
         self._wire.close(session, Close.LAG, "too far behind")
 
 
-def _bytes_of(entry: Entry, variant: int) -> bytes:
-    frame = entry.frames.get(variant)
-    return entry.frames[plain(variant)] if frame is None else frame
+def of_track(variant: int, frames: dict[int, bytes]) -> dict[int, bytes]:
+    """The frames of one plain variant, and of its compressed form if there is one. The message itself is left as it is."""
+    if len(frames) == 1 and variant in frames:
+        return frames
+    deflated = variant | DEFLATED
+    if deflated in frames:
+        return {variant: frames[variant], deflated: frames[deflated]}
+    return {variant: frames[variant]}

@@ -202,6 +202,7 @@ class Reader:
 
     :ivar returns: whether it asked to go on at its position, and wants to know what became of that.
     :ivar seen: ranges covered by batches, as ``(epoch, first, last)``; ``gaps`` those of explicit gaps.
+    :ivar messages: all that it has read, each with the place in the stream where its frame begins.
     """
 
     def __init__(self, sock: FakeSocket) -> None:
@@ -213,6 +214,7 @@ class Reader:
         self.returns = False
         self.seen: list[tuple[int, int, int]] = []
         self.gaps: list[tuple[int, int, int, str]] = []
+        self.messages: list[tuple[int, list[Any]]] = []
 
     @property
     def rest(self) -> bytes:
@@ -230,12 +232,13 @@ class Reader:
         start = self.at
         for opcode, compressed, payload, end in frames_in(data):
             assert not self.ended, "frames after a close"
-            self.at = start + end
+            begin, self.at = self.at, start + end
             if opcode == Opcode.CLOSE:
                 self.ended = True
                 continue
             assert opcode == Opcode.BINARY
             message: list[Any] = msgpack.unpackb(inflate(payload, 1 << 20) if compressed else payload)
+            self.messages.append((begin, message))
             if message[0] == 38:
                 assert message[1] == self.pong + 1, "private frames out of order"
                 self.pong += 1

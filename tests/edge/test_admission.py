@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.edge.admission import Admission, parse
+from engine.edge.admission import Admission, key_of, parse, written
 from engine.settings import EdgeSettings
 
 
@@ -46,13 +46,49 @@ def test_a_subscriber_is_an_ipv4_address_or_an_ipv6_64(one: str, other: str, sam
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.5.6.7", "::1", "::ffff:127.0.0.1", "not an address", ""])
 def test_loopback_and_what_is_no_address_are_exempt(address: str) -> None:
     gate = admission(1)
-    assert [gate.count(address) for _ in range(5)] == [(None, True)] * 5
-    gate.release(None)
+    keys = [gate.count(address) for _ in range(5)]
+    assert keys == [(key_of(address), True)] * 5
+    for key, _ in keys:
+        gate.release(key)
 
 
 def test_without_a_limit_nobody_is_counted() -> None:
     gate = admission(0)
-    assert [gate.count("203.0.113.5") for _ in range(5)] == [(None, True)] * 5
+    keys = [gate.count("203.0.113.5") for _ in range(5)]
+    assert keys == [(key_of("203.0.113.5"), True)] * 5
+    for key, _ in keys:
+        gate.release(key)
+
+
+def test_connections_from_one_place_share_the_key() -> None:
+    """An integer for each of them would be a part of what an idle viewer costs."""
+    gate = admission(0)
+    keys = [gate.count("127.0.0.3")[0] for _ in range(3)]
+    assert len({id(key) for key in keys}) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3::9", "2001:db8:1:2::/64"),
+        ("2001:db8::7", "2001:db8::/64"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("::1", "::/64"),
+        ("0.0.0.1", "0.0.0.1"),
+    ],
+)
+def test_an_address_is_written_for_people_and_read_again(address: str, text: str) -> None:
+    key = key_of(address)
+    assert key is not None
+    assert written(key) == text
+    assert key_of(text) == key
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "203.0.113.0/24", "2001:db8::/32", "300.1.1.1"])
+def test_what_is_no_address_has_no_key(text: str) -> None:
+    assert key_of(text) is None
 
 
 def test_capacity_counts_the_one_that_asks() -> None:

@@ -6,17 +6,31 @@ import random
 import socket
 import zlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import trio
 from e2e.nodes import lively
 from e2e.transports import ABNORMAL, KEY, Gone, HttpRefusal, connect_raw, read_response, request, upgrade
-from e2e.viewers import COMMENT, JOIN, JSON, MSGPACK, PATIENCE, Viewer, open_viewer
+from e2e.viewers import (
+    CHOOSE,
+    COMMENT,
+    JOIN,
+    JSON,
+    MSGPACK,
+    PATIENCE,
+    READ_HISTORY,
+    RECEIPT,
+    VOTE,
+    Viewer,
+    open_viewer,
+)
 
 from engine.errors import Close, Code
 from engine.node import Node, open_node
+from engine.settings import FeedSettings
 from engine.ws import Opcode, client_frame
 
 ROOM = "安静"
@@ -396,6 +410,10 @@ async def test_mutated_messages() -> None:
                         [4, viewer.handle, 5],
                         [5, 1],
                         [6, viewer.handle, 1, 2, 3],
+                        [RECEIPT, viewer.handle, 1, True],
+                        [VOTE, 2, viewer.handle, "poll", "p", 3],
+                        [READ_HISTORY, 3, viewer.handle, 9, 5],
+                        [CHOOSE, 4, viewer.handle, "calm"],
                     ):
                         data = viewer.encode(*message)
                         raw = bytearray(data.encode() if isinstance(data, str) else data)
@@ -405,6 +423,42 @@ async def test_mutated_messages() -> None:
                     await viewer.raw.stream.send_all(client_frame(Opcode.CLOSE, b"\x03\xe8"))
                     assert (await viewer.until_gone()).code in (1000, Close.INVALID_TEXT)
         await stage.alone()
+
+
+async def test_feeds_changed_all_the_time_by_who_hardly_reads() -> None:
+    """Each change is answered, the last one counts; `Viewer` sees to it that nothing is missing or comes twice."""
+    feeds = {"calm": FeedSettings(kinds=("notice",)), "slow": FeedSettings(comments_per_second=5.0)}
+    settings = replace(lively(edge={"send_buffer_bytes": 4096}), feeds=feeds)
+    async with open_node(settings) as node, open_viewer("raw", node.url) as speaker, AsyncExitStack() as stack:
+        await speaker.join(ROOM)
+        changing = []
+        for feed in ("", "calm", "slow", ""):
+            stream = await stack.enter_async_context(await connect_raw(node.url))
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            viewer = Viewer(await upgrade(stream, request(node.url, MSGPACK, deflate=bool(feed))), MSGPACK)
+            await viewer.join(ROOM, feed=feed)
+            changing.append(viewer)
+        head = 0
+        for number in range(120):
+            head = await speaker.comment(f"{number} " + "x" * 1_500)
+            for viewer in changing:
+                viewer.refs += 1
+                await viewer.send(CHOOSE, viewer.refs, viewer.handle, ("slow", "calm", "", "calm")[number % 4])
+                if number % 20 == 0:
+                    await viewer.take()
+        await speaker.until_offset(head)
+        for viewer in changing:
+            # After the last comment that it may have been shown in another feed.
+            await viewer.until(lambda viewer=viewer: viewer.refs in viewer.replies)  # type: ignore[misc]
+            await viewer.until_offset(head)
+            assert viewer.replies[viewer.refs].code == Code.OK
+            assert {reply.code for reply in viewer.replies.values()} <= {Code.OK, Code.CONFLICT}
+            assert not viewer.gaps
+            assert len(viewer.events) < head == len(viewer.events) + len(viewer.omitted)
+        last = await speaker.comment("in a calm room nobody hears you")
+        for viewer in changing:
+            await viewer.until_offset(last)
+            assert last in viewer.omitted
 
 
 async def test_deeply_nested_messages() -> None:

@@ -298,3 +298,54 @@ def test_likes_of_a_session_that_comes_back_go_on_where_they_were() -> None:
     stranger.author = Author("guest-9")
     here.room.enter(stranger, Join(1, "room", session=stranger.secret), here.now)
     assert stranger.likes < 0
+
+
+def test_frames_that_nobody_has_wanted_for_long_are_not_asked_for_any_more() -> None:
+    here = Here(RoomSettings(linger_seconds=10.0))
+    _, ours = here.come()
+    theirs, _ = here.come(json=True)
+    assert here.asked() == [OpenRoom("room", 1, [0]), Wants("room", [0, 1])]
+    here.room.snapshot(snapshot(0), here.now)
+    here.room.leave(theirs)
+    for _ in range(3):
+        here.now += 6.0
+        here.frames(frames(here.room.tracks[0].log.head + 1, here.room.tracks[0].log.head + 1))
+    assert here.asked() == [Wants("room", [0])]
+    here.frames(frames(4, 4, (0,)))
+    _, again = here.come(json=True)
+    assert here.asked() == [Wants("room", [0, 1])]
+    here.room.snapshot(snapshot(4), here.now)
+    here.frames(frames(5, 5))
+    assert reader_of(ours).position == (EPOCH, 5)
+    assert [json.loads(payload)[0] for _, _, payload, _ in frames_in(again.received)] == [32, 33, 34]
+    # The last one stays, whoever is there.
+    for session in here.room.present:
+        here.room.leave(session)
+    for offset in range(6, 11):
+        here.now += 20.0
+        here.frames(frames(offset, offset))
+        assert here.room.tracks
+    assert len(here.room.tracks) == 1
+
+
+def test_who_was_taken_in_with_an_answer_to_earlier_wants_comes_back() -> None:
+    """Its frames were not wanted any more, then wanted again, and a snapshot from before was on its way."""
+    here = Here(RoomSettings(linger_seconds=1.0))
+    here.come()
+    theirs, _ = here.come(json=True)
+    here.room.snapshot(snapshot(0), here.now)
+    here.room.leave(theirs)
+    for offset in (1, 2):
+        here.frames(frames(offset, offset))
+        here.now += 2.0
+    assert here.asked()[-1] == Wants("room", [0])
+    again, _ = here.come(json=True)
+    here.room.snapshot(snapshot(2), here.now)
+    assert again.track is not None
+    here.frames(frames(3, 3, (0,)))
+    assert here.wire.closed == {again: 4000}
+    here.room.snapshot(snapshot(3), here.now)
+    back, sock = here.come(json=True)
+    here.frames(frames(4, 4))
+    assert back.track is not None
+    assert [json.loads(payload)[0] for _, _, payload, _ in frames_in(sock.received)] == [32, 33, 34]

@@ -15,11 +15,10 @@ from engine.client.items import Position
 from engine.edge.session import Session, Stage
 from engine.edge.track import Track
 from engine.link.messages import SharedSnapshot
-from engine.schema import MSGPACK
 from engine.settings import RoomSettings
 from engine.ws import Opcode, deflate, frame
 
-from .scripted import HANDLE, FakeSocket, FakeWire, Reader, joined, pong, viewer
+from .scripted import HANDLE, PRIVATE_BYTES, FakeSocket, FakeWire, Reader, joined, pong, viewer
 
 LAG_SECONDS = 4.0
 LOG_SECONDS = 10.0
@@ -28,7 +27,7 @@ LOG_SECONDS = 10.0
 def batch_frame(epoch: int, first: int, last: int, variant: int, padding: int) -> bytes:
     """A batch of omitted offsets; what follows the known elements makes it as large as wanted."""
     events = [[0, 2, last - first + 1]] if last >= first else []
-    payload = msgpack.packb([34, HANDLE, epoch, first, last, 1, events, [], [0, 0], variant, b"x" * padding])
+    payload = msgpack.packb([34, HANDLE, epoch, first, last, 1, events, [], [0, 0], {}, variant, b"x" * padding])
     if variant & 2:
         return frame(Opcode.BINARY, deflate(payload), compressed=True)
     return frame(Opcode.BINARY, payload)
@@ -39,16 +38,17 @@ def batch_frames(epoch: int, first: int, last: int, padding: int, deflated: bool
     return {variant: batch_frame(epoch, first, last, variant, padding) for variant in variants}
 
 
-def snapshot_frame(epoch: int, offset: int) -> bytes:
-    return frame(Opcode.BINARY, msgpack.packb([33, HANDLE, "room", epoch, offset, 1, [0, 0], 25_000]))
+def snapshot_frame(epoch: int, offset: int, padding: int = 0) -> bytes:
+    message = [33, HANDLE, "room", epoch, offset, 1, [0, 0], 25_000, {}, [], [], b"x" * padding]
+    return frame(Opcode.BINARY, msgpack.packb(message))
 
 
 def gap_frame(epoch: int, first: int, last: int, reason: str) -> bytes:
     return frame(Opcode.BINARY, msgpack.packb([36, HANDLE, epoch, first, last, reason]))
 
 
-def shared(epoch: int, offset: int) -> SharedSnapshot:
-    return SharedSnapshot("room", 1, epoch, offset, {0: snapshot_frame(epoch, offset)})
+def shared(epoch: int, offset: int, padding: int = 0) -> SharedSnapshot:
+    return SharedSnapshot("room", 1, epoch, offset, {0: snapshot_frame(epoch, offset, padding)})
 
 
 class Viewer:
@@ -82,7 +82,7 @@ class TrackMachine(RuleBasedStateMachine):
         self.now = 100.0
         self.wire = FakeWire()
         self.epoch, self.head = 5, head
-        self.track = Track(HANDLE, MSGPACK, shared(5, head), self.settings, self.wire)
+        self.track = Track(HANDLE, 0, shared(5, head), self.settings, self.wire)
         self.viewers: list[Viewer] = []
 
     # -- the room -----------------------------------------------------------------------------------------------------
@@ -104,9 +104,9 @@ class TrackMachine(RuleBasedStateMachine):
         self._within_bounds()
         self.track.renew(shared(self.epoch, self.head))
 
-    @rule()
-    def renew(self) -> None:
-        self.track.renew(shared(self.epoch, self.head))
+    @rule(padding=st.sampled_from((0, 200, 700)))
+    def renew(self, padding: int) -> None:
+        self.track.renew(shared(self.epoch, self.head, padding))
 
     @rule(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4), padding=st.sampled_from((0, 50)), hole=st.booleans())
     def prepend(self, sizes: list[int], padding: int, hole: bool) -> None:
@@ -154,10 +154,7 @@ class TrackMachine(RuleBasedStateMachine):
             self.track.renew(shared(self.epoch, self.head))
         snapshot = self.track.snapshot(self.now)
         assert snapshot is not None
-        frame, cursor = snapshot
-        self.wire.push(someone.session, joined(False) + frame)
-        if someone.session.stage is Stage.OPEN:
-            self.track.enter(someone.session, cursor)
+        self.track.welcome(someone.session, joined(False), *snapshot)
 
     @rule(target=inside, variant=st.sampled_from((0, 2)), room=st.one_of(st.none(), st.integers(0, 400)))
     def come(self, variant: int, room: int | None) -> Viewer:
@@ -310,7 +307,9 @@ class TrackMachine(RuleBasedStateMachine):
             if session.stage is Stage.CLOSED:
                 continue
             assert not someone.reader.rest
-            assert someone.reader.pong == someone.pongs
+            # The one that was too many to wait closed it.
+            too_many = self.wire.closed.get(session) == 4202
+            assert someone.pongs - too_many <= someone.reader.pong <= someone.pongs
             assert someone.reader.ended == (session.stage is Stage.CLOSING)
             if session.track is not None:
                 assert someone.reader.position == (self.epoch, self.head)
@@ -334,7 +333,7 @@ TestTrack.settings = settings(
 
 def test_a_viewer_who_came_back_catches_up_with_the_backfill_though_its_socket_takes_little() -> None:
     wire = FakeWire()
-    track = Track(HANDLE, MSGPACK, shared(5, 20), RoomSettings(log_bytes=65_536), wire)
+    track = Track(HANDLE, 0, shared(5, 20), RoomSettings(log_bytes=65_536), wire)
     track.append(21, 21, batch_frames(5, 21, 21, 100, False), 0.0)
     assert track.log.floor == 21
     batches = [(first, first + 4, {0: batch_frame(5, first, first + 4, 0, 100)}) for first in (1, 6, 11, 16)]
@@ -360,7 +359,7 @@ def test_a_viewer_who_came_back_catches_up_with_the_backfill_though_its_socket_t
 
 def test_a_snapshot_whose_successor_left_the_log_is_never_taken_again() -> None:
     """A backfill gives the successor's number to another entry."""
-    track = Track(HANDLE, MSGPACK, shared(5, 0), RoomSettings(log_bytes=300), FakeWire())
+    track = Track(HANDLE, 0, shared(5, 0), RoomSettings(log_bytes=300), FakeWire())
     for first, last, padding in ((1, 2, 700), (3, 3, 0)):
         track.append(first, last, batch_frames(5, first, last, padding, False), 0.0)
         assert not track.begin()
@@ -376,7 +375,7 @@ def test_a_snapshot_whose_successor_left_the_log_is_never_taken_again() -> None:
 
 def test_who_missed_only_heartbeats_is_told_of_no_gap() -> None:
     wire = FakeWire()
-    track = Track(HANDLE, MSGPACK, shared(5, 0), RoomSettings(lag_seconds=LAG_SECONDS), wire)
+    track = Track(HANDLE, 0, shared(5, 0), RoomSettings(lag_seconds=LAG_SECONDS), wire)
     session, sock = viewer(1)
     reader = Reader(sock)
     wire.push(session, joined(False) + snapshot_frame(5, 0))
@@ -399,7 +398,7 @@ def test_who_missed_only_heartbeats_is_told_of_no_gap() -> None:
 
 def test_who_leaves_in_the_middle_of_a_frame_gets_its_rest_before_the_answer() -> None:
     wire = FakeWire()
-    track = Track(HANDLE, MSGPACK, shared(5, 0), RoomSettings(), wire)
+    track = Track(HANDLE, 0, shared(5, 0), RoomSettings(), wire)
     session, sock = viewer(1)
     reader = Reader(sock)
     wire.push(session, joined(False) + snapshot_frame(5, 0))
@@ -424,7 +423,7 @@ def test_who_leaves_in_the_middle_of_a_frame_gets_its_rest_before_the_answer() -
 def test_who_enters_with_something_left_over_is_not_watched_for_longer_than_needed() -> None:
     """Watched for writability without anything to write, an idle socket keeps a processor busy."""
     wire = FakeWire()
-    track = Track(HANDLE, MSGPACK, shared(5, 0), RoomSettings(), wire)
+    track = Track(HANDLE, 0, shared(5, 0), RoomSettings(), wire)
     session, sock = viewer(1, room=10)
     wire.push(session, joined(False) + snapshot_frame(5, 0))
     assert session in wire.armed
@@ -435,3 +434,37 @@ def test_who_enters_with_something_left_over_is_not_watched_for_longer_than_need
         wire.writable(session)
     assert not track.laggards
     assert len(track) == 1
+
+
+def test_a_snapshot_that_no_socket_takes_at_once_is_shared_by_who_has_half_of_it() -> None:
+    """A room's state may be larger than what may wait for one viewer."""
+    wire = FakeWire()
+    size = 50 * PRIVATE_BYTES
+    track = Track(HANDLE, 0, shared(5, 0, size), RoomSettings(), wire)
+    viewers = [viewer(number, room=room) for number, room in enumerate((0, 10, 100, size), 1)]
+    for session, _ in viewers:
+        snapshot = track.snapshot(0.0)
+        assert snapshot is not None
+        track.welcome(session, joined(False), *snapshot)
+    # Its socket did not even take the answer to the join, so that all of it would wait in private.
+    assert wire.closed == {viewers[0][0]: 4202, viewers[1][0]: 4202}
+    assert track.log.bytes == len(snapshot_frame(5, 0, size))
+    track.append(1, 1, batch_frames(5, 1, 1, 0, False), 0.0)
+    for session, sock in viewers[2:]:
+        wire.push(session, pong(1))
+        reader = Reader(sock)
+        sock.room = None
+        wire.writable(session)
+        reader.read()
+        assert [message[0] for _, message in reader.messages] == [32, 33, 38, 34]
+        assert reader.position == (5, 1)
+        assert session not in wire.armed
+    assert track.log.bytes == track.log[0].size
+    # Nobody was left with a close frame in the middle of another.
+    for session, sock in viewers[:2]:
+        sock.room = None
+        wire.writable(session)
+        reader = Reader(sock)
+        reader.read()
+        assert reader.ended
+        assert not reader.rest
