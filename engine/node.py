@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import trio
 
 from engine.access import SERVER
+from engine.backend import Room
 from engine.brokers.base import Record
 from engine.configcheck import check
 from engine.edge import Edge, EdgeStatistics
@@ -26,6 +27,7 @@ from engine.errors import RoomcastError
 from engine.greeting import url_of
 from engine.hub import HubStatistics
 from engine.hub.hubs import make_hub, now_ms
+from engine.hub.notices import Hook
 from engine.link import memory_link
 from engine.schema import Author
 from engine.settings import Settings
@@ -74,6 +76,26 @@ class Node:
     async def custom(self, room: str, name: str, body: str, *, author: Author = SERVER, session: str = "", ref: int = 0) -> int:
         """Publish an event of the product's own making. See `comment`."""
         return await self.hub.say(room, body, name=name, author=author, session=session, ref=ref)
+
+    async def publish(self, room: str, event: bytes, *, session: str = "", ref: int = 0) -> int:
+        """Publish any event, MessagePack of an `engine.schema.Event`, and return its offset. See `comment`."""
+        return await self.hub.publish(room, event, session=session, ref=ref)
+
+    def room(self, name: str, *, author: Author = SERVER) -> Room:
+        """All that can be done in a room, moderation and state included.
+
+        :param author: whom events name.
+        """
+        return Room(self.hub, name, author)
+
+    @property
+    def on_unread(self) -> Hook | None:
+        """Called at the deadline of a notice that asks for receipts (`engine.hub.notices.Unread`)."""
+        return self.hub.desk.notices.hook
+
+    @on_unread.setter
+    def on_unread(self, hook: Hook | None) -> None:
+        self.hub.desk.notices.hook = hook
 
     def like(self, room: str, count: int) -> None:
         """Add likes to a room that has viewers here."""

@@ -44,7 +44,14 @@ class LocalHub(Hub):
         self._memory: MemoryBroker
 
         def broker(deliver: Deliver) -> Broker:
-            self._memory = MemoryBroker(settings.broker, deliver, now_ms, budget=settings.limits.room_events_per_second)
+            limits = settings.limits
+            self._memory = MemoryBroker(
+                settings.broker,
+                deliver,
+                now_ms,
+                budget=limits.room_events_per_second,
+                budget_bytes=limits.room_bytes_per_second,
+            )
             return self._memory
 
         super().__init__(settings, broker)
@@ -70,8 +77,15 @@ class RedisHub(Hub):
         self._redis: RedisBroker
 
         def broker(deliver: Deliver) -> Broker:
-            budget = settings.limits.room_events_per_second
-            self._redis = RedisBroker(settings.broker, settings.redis, deliver, node=node, budget=budget)
+            limits = settings.limits
+            self._redis = RedisBroker(
+                settings.broker,
+                settings.redis,
+                deliver,
+                node=node,
+                budget=limits.room_events_per_second,
+                budget_bytes=limits.room_bytes_per_second,
+            )
             return self._redis
 
         super().__init__(settings, broker)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from engine.brokers.base import Pending
+from engine.brokers.base import LIMITED, Pending
 from engine.errors import Code, Refused
 
 __all__ = ["Answer", "Intake"]
@@ -34,8 +34,8 @@ class Intake:
         self.waiting = 0
 
     def add(self, room: str, pending: Pending, answer: Answer) -> None:
-        """Queue an event. Raises `Refused` when too much waits."""
-        if self.waiting >= self._limit:
+        """Queue an event. Raises `Refused` when too much waits; what is never withheld may wait as long again."""
+        if self.waiting >= (self._limit if pending.lane == LIMITED else 2 * self._limit):
             raise Refused(Code.OVERLOADED, "too many events wait to be published (limits.pending_events)", 1000)
         self.waiting += 1
         queue = self._rooms.get(room)

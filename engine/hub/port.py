@@ -8,15 +8,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from engine.hub.actor import Actor
 from engine.link.base import End
 from engine.link.messages import Down, Pace, Stop, Up
 
-__all__ = ["Port"]
+__all__ = ["Nowhere", "Port"]
 
 _FIRST_GUESS: Final = 12e-6
 """Seconds a frame takes until an edge has reported; the kernel's cost of a small loopback send on current machines."""
 _MEMORY: Final = 0.3
 """Weight of a new report against the older ones: a few ticks to follow, no jump for one pause."""
+
+
+class Nowhere(End[Down, Up]):
+    """A link behind which nobody is: the hub's own, for rooms that it has open for itself."""
+
+    def send(self, messages: Sequence[Down]) -> None:
+        """Nobody hears it."""
+
+    async def receive(self) -> Sequence[Up]:
+        """Nobody says anything."""
+        return ()
+
+    @property
+    def backlog(self) -> int:
+        """Nothing waits."""
+        return 0
+
+    @property
+    def sent_bytes(self) -> int:
+        """Nothing was sent."""
+        return 0
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
 
 class Port:
@@ -25,10 +50,12 @@ class Port:
     :param edge: incarnation of the edge's process, or another name that no other edge has.
     :ivar wants: variants the edge needs, by room.
     :ivar openings: number of its present opening, by room.
+    :ivar notables: who is there and notable, by room and id; ``leavers`` the sessions of which something is to be deleted when
+        they leave, by room.
     :ivar seconds_per_frame: of its fan-out, waits between slices included.
     """
 
-    __slots__ = ("_link", "_outbox", "_stopped", "edge", "openings", "seconds_per_frame", "wants")
+    __slots__ = ("_link", "_outbox", "_stopped", "edge", "leavers", "notables", "openings", "seconds_per_frame", "wants")
 
     def __init__(self, link: End[Down, Up], edge: str) -> None:
         self._link = link
@@ -37,6 +64,8 @@ class Port:
         self._stopped = False
         self.wants: dict[str, tuple[int, ...]] = {}
         self.openings: dict[str, int] = {}
+        self.notables: dict[str, dict[str, Actor]] = {}
+        self.leavers: dict[str, set[str]] = {}
         self.seconds_per_frame = _FIRST_GUESS
 
     async def receive(self) -> Sequence[Up]:
@@ -72,6 +101,8 @@ class Port:
         """The edge does not show the room any more."""
         self.wants.pop(room, None)
         self.openings.pop(room, None)
+        self.notables.pop(room, None)
+        self.leavers.pop(room, None)
 
     def source(self, room: str) -> str:
         """Name of the edge's count of likes in this opening of a room: the same at every hub."""

@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from engine.brokers.base import Broker, Pending, Receipt, Unavailable
+from engine.brokers.base import NO_BYTES, NO_EVENTS, Broker, Pending, Receipt, Unavailable
 from engine.errors import Code, Refused
 from engine.hub.intake import Answer, Intake
 from engine.hub.room import HubRoom, Phase
@@ -21,7 +21,10 @@ __all__ = ["Publisher"]
 
 _RETRY_MS: Final = 1_000
 """How long senders are asked to wait when the room is at its rate, the broker out of reach, or the node stops."""
-_OVER_BUDGET: Final = "the room is at its rate (limits.room_events_per_second)"
+_OVER: Final = {
+    NO_EVENTS: "the room takes no more at the moment (limits.room_events_per_second)",
+    NO_BYTES: "the room takes no more at the moment (limits.room_bytes_per_second)",
+}
 
 
 class Publisher:
@@ -54,6 +57,22 @@ class Publisher:
         self._intake.add(room, pending, answer)
         self._bell.ring()
 
+    async def publish(self, room: str, pending: Pending) -> int:
+        """Publish an event and return its offset. Raises `Refused`."""
+        done = trio.Event()
+        outcome: list[tuple[Code, int, str, int]] = []
+
+        def answer(code: Code, offset: int, text: str, retry_after_ms: int) -> None:
+            outcome.append((code, offset, text, retry_after_ms))
+            done.set()
+
+        self.accept(room, pending, answer)
+        await done.wait()
+        code, offset, text, retry_after_ms = outcome[0]
+        if code is not Code.OK:
+            raise Refused(code, text, retry_after_ms)
+        return offset
+
     def report(self, room: HubRoom) -> None:
         """The room's totals have changed here."""
         self._dirty.add(room)
@@ -82,14 +101,15 @@ class Publisher:
     async def _report(self) -> None:
         dirty, self._dirty = self._dirty, set()
         rooms = [room for room in dirty if room.ports and room.phase is not Phase.OPENING]
-        ended = [{source: room.likes[source] for source in room.ended} for room in rooms]
+        reports = {room.name: room.counts.report(room.viewers) for room in rooms}
+        ended = [room.counts.ended_totals() for room in rooms]
         try:
-            await self._broker.report_all({room.name: (room.likes, room.viewers) for room in rooms})
+            await self._broker.report_all(reports)
         except Unavailable:
             # What is not reported now is part of the next report: these are totals.
             return
-        for room, sources in zip(rooms, ended, strict=True):
-            room.forget(sources)
+        for room, totals in zip(rooms, ended, strict=True):
+            room.counts.told(totals, reports[room.name])
 
     def _answer(self, queue: list[tuple[Pending, Answer]], outcome: Receipt | Unavailable) -> None:
         """Tell the senders of one room what became of their events."""
@@ -97,12 +117,11 @@ class Publisher:
             for _, answer in queue:
                 answer(Code.UNAVAILABLE, 0, str(outcome), _RETRY_MS)
         else:
-            withheld = outcome.offsets.count(0)
-            self.published += len(queue) - withheld
-            self.withheld += withheld
             for (_, answer), offset in zip(queue, outcome.offsets, strict=True):
-                if offset:
+                if offset > 0:
+                    self.published += 1
                     answer(Code.OK, offset, "", 0)
                 else:
-                    answer(Code.RATE_LIMITED, 0, _OVER_BUDGET, _RETRY_MS)
+                    self.withheld += 1
+                    answer(Code.WITHHELD, 0, _OVER[offset], _RETRY_MS)
         self._intake.done(len(queue))

@@ -10,26 +10,44 @@ follows the broker's and may be ahead of an event that is still on its way; that
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
-from engine.brokers.base import Amended, Events, Position, Record, Totals
-from engine.hub.backfill import cut
+import msgspec
+import trio
+
+from engine.brokers.base import Amended, Events, Position, Record, Tally, Totals
+from engine.hub.counts import Counts
+from engine.hub.entries import key_of
+from engine.hub.frames import RoomFrames
 from engine.hub.port import Port
-from engine.link.messages import Down, Frames, Restart, SharedSnapshot
+from engine.hub.rules import Rules, kind_of
+from engine.link.messages import Down, Expel, Redact, SharedSnapshot
 from engine.room.batcher import Batcher, Collected, tick_seconds
-from engine.room.encoder import PLAIN_VARIANTS, encode_batch, plain
+from engine.room.feeds import Feeds
 from engine.room.sequencer import Sequencer
-from engine.room.state import RoomState
-from engine.settings import RoomSettings
+from engine.room.state import RECEIPTS, RoomState
+from engine.room.tail import Tail, tombstone
+from engine.schema import BACKSTAGE, EventKind, ModeratedEvent, OmittedReason, State
+from engine.settings import Settings
 
 __all__ = ["HubRoom", "Phase"]
 
 _COUNTERS_SHARE: Final = 0.05
 """Share of a core for batches that carry nothing but counters: a count that is late by seconds hurts nobody, while in a
 huge room that fills each such batch costs as much as a comment."""
+
+
+_RECEIPTED: Final = 64
+"""Notices that receipts may come for, the newest."""
+_ALARM_SECONDS: Final = 0.01
+"""Least time between two looks at what vanishes: the room's clock is read in milliseconds."""
+
+_decode_moderated: Final = msgspec.msgpack.Decoder(ModeratedEvent).decode
+_decode_any: Final[Callable[[bytes], Any]] = msgspec.msgpack.Decoder().decode
 
 
 class Phase(Enum):
@@ -53,53 +71,68 @@ class HubRoom:
     :ivar behind: those of them that came back with an older position, and it; they are sent nothing else until they have
         everything up to `position`.
     :ivar wake: when `service` is to be called next, infinity if never.
-    :ivar own: source of the likes that come from no edge.
-    :ivar likes: totals by source, of those that the broker is to be told.
-    :ivar ended: sources among them that will not grow any more.
-    :ivar record: the broker's, of this room.
+    :ivar counts: what the broker is to be told.
+    :ivar rules: what holds here.
+    :ivar redactions: how often events went; what was read before one must not be shown after it.
+    :ivar receipted: offsets of the last notices that ask for receipts.
+    :ivar waiting: what is to be done when the room is live.
     :ivar early: what the broker delivered while the room was opening or restarting.
     """
 
     __slots__ = (
+        "_alarm",
+        "_backstage",
+        "_barring",
         "_batcher",
         "_clock",
         "_framed_at",
         "_sequencer",
         "_settings",
         "_shown_ms",
-        "_variants",
+        "_tail",
+        "_tallies",
+        "_told",
         "behind",
+        "counts",
         "early",
-        "ended",
-        "likes",
+        "frames",
         "name",
-        "own",
         "phase",
         "ports",
-        "record",
+        "receipted",
+        "redactions",
+        "rules",
         "state",
+        "waiting",
         "wake",
     )
 
-    def __init__(self, name: str, settings: RoomSettings, own: str, clock: Callable[[], int]) -> None:
+    def __init__(self, name: str, settings: Settings, own: str, clock: Callable[[], int], rules: Rules, feeds: Feeds) -> None:
         self.name = name
-        self.own = own
         self._clock = clock
         self._shown_ms = 0
-        self._settings = settings
-        self.state = RoomState(name)
+        self._settings = settings.room
+        self.rules = rules
+        self._tail = Tail(settings.room.recent_events)
+        self.state = RoomState(name, settings.room, feeds, lambda: rules.entries.snapshot(), self._tail.recent)
+        self.frames = RoomFrames(name, self.state, feeds)
+        self.counts = Counts(own)
         self.ports: dict[Port, int] = {}
         self.behind: dict[Port, Position] = {}
-        self.likes: dict[str, int] = {}
-        self.ended: set[str] = set()
-        self._variants: frozenset[int] = frozenset()
         self._sequencer = Sequencer(Position(0, 0))
-        self._batcher = Batcher(0, settings)
+        self._batcher = Batcher(0, settings.room)
         self._framed_at = -math.inf
+        self._tallies: dict[str, tuple[int, ...]] = {}
+        self._alarm = math.inf
+        self._told: set[int] = set()
+        self._backstage = name.endswith(BACKSTAGE)
+        self._barring = False
+        self.redactions = 0
         self.phase = Phase.OPENING
         self.early: list[Events] = []
+        self.waiting: list[Callable[[], None]] = []
         self.wake = math.inf
-        self.record = Record(name, 0, {})
+        self.receipted: OrderedDict[int, None] = OrderedDict()
 
     # -- edges --------------------------------------------------------------------------------------------------------
 
@@ -111,34 +144,22 @@ class HubRoom:
     def attach(self, port: Port, known: Position) -> None:
         """An edge shows the room from now on; its viewers have everything up to ``known``, nothing if its epoch is 0."""
         self.ports.setdefault(port, 0)
-        self.ended.discard(port.source(self.name))
+        self.counts.begins(port.source(self.name))
         if known.epoch:
             self.behind[port] = known
         self.want()
 
     def detach(self, port: Port) -> None:
-        """An edge does not show it any more. Its likes stay counted: the broker remembers them."""
-        if port in self.ports and (source := port.source(self.name)) in self.likes:
-            self.ended.add(source)
+        """An edge does not show it any more."""
+        if port in self.ports:
+            self.counts.ends(port.source(self.name))
         self.ports.pop(port, None)
         self.behind.pop(port, None)
         self.want()
 
     def want(self) -> None:
         """Look again which variants the edges need."""
-        self._variants = frozenset().union(*(port.wants.get(self.name, ()) for port in self.ports))
-
-    def count(self, source: str, total: int) -> None:
-        """A source has counted so many likes since it began."""
-        if total > self.likes.get(source, 0):
-            self.likes[source] = total
-
-    def forget(self, told: Mapping[str, int]) -> None:
-        """The broker knows these totals: those that have ended need not be told again."""
-        for source in self.ended.intersection(told):
-            if self.likes[source] == told[source]:
-                self.ended.discard(source)
-                del self.likes[source]
+        self.frames.want(port.wants.get(self.name, ()) for port in self.ports)
 
     def send(self, message: Down) -> None:
         """To every edge of the room that has what came before."""
@@ -154,6 +175,11 @@ class HubRoom:
         return Position(self._sequencer.epoch, self._sequencer.head - len(self._batcher))
 
     @property
+    def head(self) -> int:
+        """Last offset that was taken in, whether edges have been given it or not."""
+        return self._sequencer.head
+
+    @property
     def missing(self) -> tuple[int, int] | None:
         """First and last offset of a hole in what the broker delivered."""
         return self._sequencer.missing
@@ -162,27 +188,115 @@ class HubRoom:
         """Begin at the broker's position."""
         self._sequencer = Sequencer(position)
         self._batcher = Batcher(position.offset, self._settings)
+        self._tail.clear()
+        self.frames.begin()
+        self.receipted.clear()
+        self._told.clear()
         self._framed_at = now
         self.phase = Phase.LIVE
 
-    def take_in(self, events: Events, now: float) -> None:
-        """Events from the broker. Raises `engine.room.sequencer.EpochChanged`."""
+    @property
+    def recent_events(self) -> int:
+        """Events before the position that newcomers are to be shown."""
+        return self._settings.recent_events
+
+    def recall(self, past: Events) -> None:
+        """What the history has of the last events before the position."""
+        if past.epoch == self._sequencer.epoch:
+            count = self.position.offset - past.first + 1
+            events, times = past.events[:count], past.times[:count]
+            self._tail.add(past.first, events, times)
+            self.rules.hear(Events(self.name, past.epoch, past.first, events, times))
+            self._tail.expire(self._clock())
+
+    def take_in(self, events: Events, now: float) -> list[int]:
+        """Events from the broker; returns the offsets of notices among them that ask for receipts. Raises
+        `engine.room.sequencer.EpochChanged`."""
+        notices: list[int] = []
         for ready in self._sequencer.accept(events):
             self._batcher.add(ready, now, self.tick())
+            self.rules.hear(ready)
+            self._moderate(ready, [port for port in self.ports if port not in self.behind])
+            for offset, event in enumerate(ready.events, ready.first):
+                if kind_of(event) == EventKind.NOTICE and _decode_any(event)[4]:
+                    self._receipt(offset)
+                    notices.append(offset)
+        return notices
 
-    def update(self, totals: Totals) -> None:
+    def _moderate(self, events: Events, ports: Collection[Port]) -> None:
+        """Do what moderators want among these events, as far as these edges are concerned. Backstage they are only told of."""
+        if self._backstage:
+            return
+        for event in events.events:
+            if kind_of(event) == EventKind.MODERATED:
+                moderated = _decode_moderated(event)
+                if moderated.action == "kick":
+                    for port in ports:
+                        port.post(Expel(self.name, moderated.user))
+                elif moderated.offsets:
+                    self._redact(moderated.offsets, OmittedReason.DELETED, ports)
+
+    def _receipt(self, offset: int) -> None:
+        self.receipted[offset] = None
+        while len(self.receipted) > _RECEIPTED:
+            self.receipted.popitem(last=False)
+
+    def _redact(self, stretches: list[int], reason: OmittedReason, ports: Collection[Port]) -> None:
+        """Let what stands at these offsets be gone, here and at these edges.
+
+        :param stretches: first and last of each stretch, one after the other.
+        """
+        self.redactions += 1
+        gone, known = tombstone(reason), self._tail.changes
+        for first, last in zip(stretches[::2], stretches[1::2], strict=True):
+            for offset in range(max(first, self.position.offset + 1), min(last, self._batcher.last) + 1):
+                self._batcher.replace(offset, gone)
+            self._tail.drop(first, last)
+        for port in ports:
+            port.post(Redact(self.name, self._sequencer.epoch, stretches, reason))
+        if self._tail.changes != known:
+            self.send_snapshot()
+
+    def update(self, delivery: Totals | Tally) -> None:
         """Counters from the broker."""
-        self.state.update(totals)
+        if isinstance(delivery, Totals):
+            self.state.update(delivery, self._clock())
+        else:
+            self._tallies[delivery.name] = delivery.counts
+            self._count(delivery.name)
+
+    def _recount(self, delivery: Record | Amended) -> None:
+        """Entries may have come or gone whose votes are known."""
+        if isinstance(delivery, Amended) and (named := key_of(delivery.field)) is not None and delivery.value is None:
+            kind, key = named
+            self.state.forget(f"{kind}:{key}")
+            for tally in [tally for tally in self._tallies if tally.startswith(f"{kind}:{key}:")]:
+                del self._tallies[tally]
+        for tally in self._tallies:
+            self._count(tally)
+
+    def _count(self, tally: str) -> None:
+        """Show a tally: of a notice, or for an entry that is there."""
+        entry = self.rules.entries.of_tally(tally)
+        if tally.startswith(RECEIPTS):
+            self.state.tally(tally, self._tallies[tally])
+        elif entry is not None:
+            self.state.tally(f"{entry.kind}:{entry.key}", self._tallies[tally])
 
     def amend(self, delivery: Record | Amended) -> None:
         """The room's record, or a change of it, from the broker."""
-        if isinstance(delivery, Record):
-            self.record = delivery
-        elif delivery.value is None:
-            fields = {field: value for field, value in self.record.fields.items() if field != delivery.field}
-            self.record = Record(self.name, delivery.revision, fields)
-        else:
-            self.record = Record(self.name, delivery.revision, {**self.record.fields, delivery.field: delivery.value})
+        if self.rules.amend(delivery) and self.phase is not Phase.OPENING:
+            self.bar()
+        self._recount(delivery)
+        self._set_alarm()
+
+    def bar(self, port: Port | None = None) -> None:
+        """Tell the edges, or one, who may not be here, whatever else they have."""
+        message = self.rules.barred(self._clock())
+        if message.users or message.addresses or message.locate or self._barring:
+            self._barring = True
+            for each in self.ports if port is None else (port,):
+                each.post(message)
 
     def tick(self) -> float:
         """Seconds from a first event to its batch: the slowest edge sets it."""
@@ -205,9 +319,14 @@ class HubRoom:
         """When `service` has something to do."""
         if self._batcher.due is not None:
             # Counters cannot pass the events that wait; they go with them.
-            return self._batcher.due
-        heartbeat = self._framed_at + self._settings.heartbeat_seconds
-        return min(heartbeat, self._framed_at + self._counters_seconds()) if self.state.changed else heartbeat
+            return min(self._batcher.due, self._alarm)
+        if not self.frames.variants:
+            # Nobody is told anything.
+            return self._alarm
+        due = self._framed_at + self._settings.heartbeat_seconds
+        if self.state.changed:
+            due = min(due, self._framed_at + self._counters_seconds())
+        return min(due, self._alarm)
 
     def _counters_seconds(self) -> float:
         cost = max((viewers * port.seconds_per_frame for port, viewers in self.ports.items()), default=0.0)
@@ -215,6 +334,9 @@ class HubRoom:
 
     def service(self, now: float) -> None:
         """Send what is due: the tick's batch, counters, or a heartbeat."""
+        if self._alarm <= now:
+            self._vanish()
+            self._set_alarm()
         if self.due() > now:
             return
         if self._batcher.due is not None:
@@ -223,38 +345,69 @@ class HubRoom:
             head = self._batcher.last
             self._send_batch(Collected(head + 1, head, [], []), now)
 
+    def _vanish(self) -> None:
+        """Let what has expired be gone."""
+        offsets = self._tail.expire(self._clock())
+        if offsets:
+            stretches = [each for offset in offsets for each in (offset, offset)]
+            self._redact(stretches, OmittedReason.EXPIRED, [port for port in self.ports if port not in self.behind])
+            self.send_snapshot()
+
+    def overdue(self) -> list[int]:
+        """Offsets of notices whose deadline has passed, each once."""
+        now_ms = self._clock()
+        overdue = [offset for offset, deadline in self.rules.deadlines() if deadline <= now_ms and offset not in self._told]
+        self._told.update(overdue)
+        return overdue
+
+    def _set_alarm(self) -> None:
+        """Wake when the next event is to vanish or the next notice is due."""
+        times = [deadline for offset, deadline in self.rules.deadlines() if offset not in self._told]
+        if self._tail.next_expiry:
+            times.append(self._tail.next_expiry)
+        seconds = max((min(times) - self._clock()) / 1000, _ALARM_SECONDS) if times else math.inf
+        self._alarm = trio.current_time() + seconds
+
     def flush(self, now: float) -> None:
         """Send all that waits, whether it is due or not."""
         while (batch := self._batcher.take(now)) is not None:
             self._send_batch(batch, now)
 
     def _send_batch(self, batch: Collected, now: float) -> None:
-        state, epoch = self.state, self._sequencer.epoch
         self._framed_at = now
         if not batch.times:
             self.time()
         elif batch.times[0] < self._shown_ms:
             batch = replace(batch, times=[max(time, self._shown_ms) for time in batch.times])
-        state.announced = state.counters
-        frames = (
-            encode_batch(state.handle, epoch, batch, state.counters, self._shown_ms, self._variants) if self._variants else {}
-        )
+        heartbeat = not batch.times and not self.state.changed
+        self.send(self.frames.batch(self._sequencer.epoch, batch, heartbeat, self._clock(), self._shown_ms))
         self._shown_ms = max([self._shown_ms, *batch.times[-1:]])
-        self.send(Frames(self.name, epoch, batch.first, batch.last, frames))
+        if batch.events:
+            self._tail.add(batch.first, batch.events, batch.times)
+            if self._tail.next_expiry:
+                self._set_alarm()
 
     def send_snapshot(self, port: Port | None = None) -> None:
         """The state after `position`, for newcomers: to one edge, or to all."""
+        if not self.frames.variants:
+            return
         position = self.position
-        frames = self._snapshot_frames(position, self.time())
+        frames = self.frames.snapshot(position, self.time(), self._revision)
         for each in self.ports if port is None else (port,):
             if each in self.behind:
                 continue
-            needed = {plain(variant) for variant in each.wants[self.name]}
-            mine = {variant: frames[variant] for variant in needed}
+            mine = {variant: frames[variant] for variant in each.wants[self.name]}
             each.post(SharedSnapshot(self.name, each.openings[self.name], position.epoch, position.offset, mine))
 
-    def _snapshot_frames(self, position: Position, now_ms: int) -> dict[int, bytes]:
-        return self.state.snapshot(position, now_ms, int(self._settings.heartbeat_seconds * 1000), PLAIN_VARIANTS)
+    @property
+    def _revision(self) -> tuple[int, int]:
+        """Differs whenever a snapshot would, but for what is counted."""
+        return self.rules.record.revision, self._tail.changes
+
+    def told_state(self, ref: int) -> State:
+        """What the room is now, for one viewer."""
+        epoch, offset = self.position
+        return State(ref, self.state.handle, epoch, offset, self.state.all_totals(), self.rules.entries.snapshot())
 
     # -- losses -------------------------------------------------------------------------------------------------------
 
@@ -267,22 +420,15 @@ class HubRoom:
         self.flush(now)
         self._sequencer.give_up(before)
         self._batcher.skip(before)
-        frames = self.state.gap(self._sequencer.epoch, first, before - 1, "history", PLAIN_VARIANTS)
-        self.send(Frames(self.name, self._sequencer.epoch, first, before - 1, frames))
+        self.send(self.frames.gap(self._sequencer.epoch, first, before - 1, "history"))
 
     def restart(self, position: Position, now: float) -> None:
         """The history was lost: end the old epoch for everybody, and go on at ``position``."""
         self.flush(now)
         old = self.position
         self.open(position, now)
-        self.send(self._restarted(old, position, self.time()))
+        self.send(self.frames.restart(old, position, self.time(), self._revision))
         self.send_snapshot()
-
-    def _restarted(self, old: Position, new: Position, now_ms: int) -> Restart:
-        gap = self.state.gap(old.epoch, old.offset + 1, 0, "epoch", PLAIN_VARIANTS)
-        snapshot = self._snapshot_frames(new, now_ms)
-        frames = {variant: gap[variant] + snapshot[variant] for variant in PLAIN_VARIANTS}
-        return Restart(self.name, new.epoch, new.offset, frames)
 
     # -- edges that came back -----------------------------------------------------------------------------------------
 
@@ -301,7 +447,7 @@ class HubRoom:
         """Tell an edge that came back with a position of another epoch that the room goes on in this one with ``past``."""
         old, here = self.behind[port], self.position
         new = self.behind[port] = Position(here.epoch, min(past.first - 1, here.offset))
-        port.post(self._restarted(old, new, past.times[0] if past.times else self.time()))
+        port.post(self.frames.restart(old, new, past.times[0] if past.times else self.time(), self._revision))
 
     def catch_up(self, port: Port, past: Events) -> None:
         """Give an edge that came back what follows its position, from the broker's history, up to what the others have."""
@@ -309,14 +455,14 @@ class HubRoom:
         last = self.position.offset
         before = min(past.first, last + 1)
         if before > known + 1:
-            gap = self.state.gap(epoch, known + 1, before - 1, "history", PLAIN_VARIANTS)
-            port.post(Frames(self.name, epoch, known + 1, before - 1, gap))
+            port.post(self.frames.gap(epoch, known + 1, before - 1, "history"))
             known = before - 1
         count = min(past.last, last) - known
         if count > 0:
             events = Events(self.name, epoch, past.first, past.events[:count], past.times[:count])
-            for batch in cut(events, self._settings.batch_bytes):
-                frames = encode_batch(self.state.handle, epoch, batch, self.state.counters, 0, port.wants[self.name])
-                port.post(Frames(self.name, epoch, batch.first, batch.last, frames))
+            # What was deleted meanwhile may be in what the edge has.
+            self._moderate(events, (port,))
+            for frames in self.frames.past(events, port.wants[self.name], self._settings.batch_bytes, self._clock()):
+                port.post(frames)
             known += count
         self.behind[port] = Position(epoch, known)

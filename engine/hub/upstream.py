@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from engine.brokers.base import Amended, Broker, Deliver, Delivery, Events, Record, Totals, Unavailable
+from engine.brokers.base import Amended, Broker, Deliver, Delivery, Events, Record, Tally, Totals, Unavailable
 from engine.hub.backfill import PAGE
 from engine.hub.room import HubRoom, Phase
 from engine.room.sequencer import EpochChanged
@@ -32,6 +32,8 @@ class Upstream:
     :param rooms: the open rooms by name, the hub's.
     :param changed: called when a room may have become due earlier.
     :param ready: called when a room is live again after it was opened or restarted.
+    :param noticed: called with the offset of a notice that asks for receipts.
+    :param amended: called when a room's record has changed.
     :param turn_over: called after each step, to hand over what rooms sent.
     """
 
@@ -41,6 +43,8 @@ class Upstream:
         rooms: dict[str, HubRoom],
         changed: Callable[[HubRoom], None],
         ready: Callable[[HubRoom], None],
+        noticed: Callable[[HubRoom, int], None],
+        amended: Callable[[HubRoom], None],
         turn_over: Callable[[], None],
     ) -> None:
         self.broker = broker(self._deliver)
@@ -48,6 +52,8 @@ class Upstream:
         self._clock = trio.current_time
         self._changed = changed
         self._ready = ready
+        self._noticed = noticed
+        self._amended = amended
         self._turn_over = turn_over
         self._closed: dict[str, HubRoom] = {}
         self._subscribed: set[str] = set()
@@ -81,8 +87,11 @@ class Upstream:
             return
         if isinstance(delivery, Record | Amended):
             room.amend(delivery)
+            self._amended(room)
+            if room.phase is not Phase.OPENING:
+                self._changed(room)
             return
-        if isinstance(delivery, Totals):
+        if isinstance(delivery, Totals | Tally):
             room.update(delivery)
         elif room.phase in (Phase.OPENING, Phase.RESTARTING):
             room.early.append(delivery)
@@ -93,7 +102,8 @@ class Upstream:
 
     def _take_in(self, room: HubRoom, events: Events) -> None:
         try:
-            room.take_in(events, self._clock())
+            for offset in room.take_in(events, self._clock()):
+                self._noticed(room, offset)
         except EpochChanged:
             room.early.append(events)
             self.lost(room)
@@ -132,7 +142,7 @@ class Upstream:
 
     async def _close(self, room: HubRoom) -> None:
         if room.name in self._subscribed:
-            await self.broker.report(room.name, room.likes, 0)
+            await self.broker.report(room.name, room.counts.report(0))
             await self.broker.unsubscribe(room.name)
             self._subscribed.discard(room.name)
         if self._closed.get(room.name) is room:
@@ -144,8 +154,19 @@ class Upstream:
         position = await self.broker.subscribe(room.name)
         if self._rooms.get(room.name) is not room:
             return
+        recent = None
+        if room.recent_events and position.offset:
+            after = max(position.offset - room.recent_events, 0)
+            recent = (await self.broker.history(room.name, after, room.recent_events)).events
+            if self._rooms.get(room.name) is not room:
+                return
         if room.phase is Phase.OPENING:
             room.open(position, self._clock())
+            if recent is not None:
+                room.recall(recent)
+            # Before anybody is let in.
+            self._amended(room)
+            room.bar()
             room.send_snapshot()
         else:
             log.warning("epoch_changed", extra={"room": room.name, "old": room.position.epoch, "new": position.epoch})

@@ -5,7 +5,7 @@ Owns the fakes of the hub's tests. Asserts nothing about the hub.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -13,12 +13,12 @@ import msgpack
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from engine.brokers.base import Broker, Deliver, Events, History, Pending, Position, Receipt
+from engine.brokers.base import Ballot, Broker, Deliver, Events, History, Pending, Position, Receipt, Report
 from engine.brokers.memory import MemoryBroker
 from engine.hub import Hub
 from engine.link import End, memory_link
-from engine.link.messages import Down, Frames, OpenRoom, Presence, Restart, Say, Up
-from engine.schema import MSGPACK, Author, CommentEvent
+from engine.link.messages import Down, Frames, OpenRoom, Presence, ReplyTo, Request, Restart, Say, Standing, Up
+from engine.schema import MSGPACK, Act, Author, CommentEvent
 from engine.settings import LimitSettings, RoomSettings, Settings
 
 __all__ = ["FakeEdge", "ScriptedBroker", "batches", "comment", "decode", "open_hub", "settle"]
@@ -80,6 +80,33 @@ class FakeEdge:
     def say(self, room: str, body: str, *, viewer: int = 1, session: str = "", ref: int = 1, name: str = "") -> None:
         self.send(Say(room, viewer, session, ref, Author("guest-1"), body, name))
 
+    def comment(
+        self, room: str, user: str, body: str, ref: int = 1, *, role: str = "viewer", level: int = 0, **more: Any
+    ) -> None:
+        """A comment of this user, whose session is named like it."""
+        standing = Standing(role, level, more.pop("follower", False))
+        self.send(Say(room, ref, f"session-{user}", ref, Author(user), body, standing=standing, **more))
+
+    def request(self, room: str, user: str, act: Act, *, role: str = "viewer", viewer: int = 1, codec: int = 0) -> None:
+        """Another request of this user."""
+        self.send(Request(room, viewer, f"session-{user}", Author(user), Standing(role), codec, act))
+
+    def reply(self, ref: int) -> ReplyTo:
+        """The last answer to a request."""
+        return [reply for reply in self.of(ReplyTo) if reply.ref == ref][-1]
+
+    def codes(self) -> dict[int, int]:
+        """Code of the last answer to each request."""
+        return {reply.ref: reply.code for reply in self.of(ReplyTo)}
+
+    def events(self, variant: int = 0) -> list[list[Any]]:
+        """All events that a viewer of the edge would read, in order."""
+        return [event for message in self.messages(variant) if message[0] == 34 for event in message[6]]
+
+    def totals(self) -> dict[str, Any]:
+        """What a viewer of the edge knows of the totals."""
+        return {name: value for message in self.messages() if message[0] == 34 for name, value in message[9].items()}
+
     def of(self, kind: type[T]) -> list[T]:
         return [message for _, message in self.got if isinstance(message, kind)]
 
@@ -138,9 +165,33 @@ class ScriptedBroker(Broker):
     def now_ms(self, room: str) -> int:
         return now_ms()
 
-    async def amend(self, room: str, field: str, value: bytes | None, expires_ms: int = 0, expect: int | None = None) -> int:
+    async def amend(
+        self,
+        room: str,
+        field: str,
+        value: bytes | None,
+        expires_ms: int = 0,
+        expect: int | None = None,
+        event: Pending | None = None,
+    ) -> int:
         await self._call("amend", room, field, value, expires_ms, expect)
         return 1
+
+    async def published(self, room: str, session: str, ref: int) -> int:
+        await self._call("published", room, session, ref)
+        return 0
+
+    async def redact(self, room: str, offsets: Sequence[int], event: Pending) -> int:
+        await self._call("redact", room, list(offsets))
+        return len(self.past)
+
+    async def cast(self, room: str, ballots: Sequence[Ballot]) -> list[bool]:
+        await self._call("cast", room, list(ballots))
+        return [True] * len(ballots)
+
+    async def voters(self, room: str, tally: str, limit: int) -> dict[str, int]:
+        await self._call("voters", room, tally, limit)
+        return {}
 
     async def unsubscribe(self, room: str) -> None:
         await self._call("unsubscribe", room)
@@ -157,8 +208,8 @@ class ScriptedBroker(Broker):
             return History(head, Events(room, self.epoch, head.offset + 1, [], []))
         return History(head, self.piece(room, offsets[0], offsets[-1]))
 
-    async def report(self, room: str, likes: Mapping[str, int], viewers: int) -> None:
-        await self._call("report", room, dict(likes), viewers)
+    async def report(self, room: str, report: Report) -> None:
+        await self._call("report", room, dict(report.likes), report.viewers)
 
     def add(self, *bodies: str) -> None:
         """Events that others have published."""
@@ -201,9 +252,10 @@ async def open_hub(
     room: RoomSettings | None = None,
     limits: LimitSettings | None = None,
     broker: Callable[[Deliver], Broker] | None = None,
+    **sections: Any,
 ) -> AsyncIterator[Harness]:
     """Run a hub with the given settings, over a memory broker unless told otherwise."""
-    settings = Settings(room=room or RoomSettings(), limits=limits or LimitSettings())
+    settings = Settings(room=room or RoomSettings(), limits=limits or LimitSettings(), **sections)
     budget = settings.limits.room_events_per_second
     hub = Hub(settings, broker or (lambda deliver: MemoryBroker(settings.broker, deliver, now_ms, budget=budget)))
     async with trio.open_nursery() as nursery:

@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from engine.errors import Code, Refused
+from engine.hub.moderation import EVERYWHERE
 from engine.link.messages import (
     Backfill,
     CloseRoom,
@@ -46,9 +47,10 @@ async def test_opening_a_room_brings_its_snapshot_in_the_codecs_that_are_needed(
         await settle()
         (snapshot,) = edge.of(SharedSnapshot)
         assert (snapshot.opening, snapshot.offset) == (7, 0)
-        assert set(snapshot.frames) == {0}
+        assert set(snapshot.frames) == {0, 2}
+        now_ms = START_MS + round(trio.current_time() * 1000)
         assert decode(snapshot.frames[0]) == [
-            [33, handle_of("大厅"), "大厅", snapshot.epoch, 0, START_MS + round(trio.current_time() * 1000), [0, 0], 25_000]
+            [33, handle_of("大厅"), "大厅", snapshot.epoch, 0, now_ms, [0, 0], 25_000, {}, [], []]
         ]
 
 
@@ -133,7 +135,7 @@ async def test_a_room_closed_before_the_broker_has_answered_is_forgotten(autojum
         gate.set()
         await trio.sleep(1)
         assert harness.hub.statistics().rooms == 0
-        assert not broker.watched
+        assert broker.watched == {EVERYWHERE}
 
 
 # -- saying ------------------------------------------------------------------------------------------------------------
@@ -195,7 +197,7 @@ async def test_all_edges_get_the_same_frames_in_the_variants_they_want(autojump_
 
 
 async def test_the_rooms_rate_refuses_with_a_retry(autojump_clock: MockClock) -> None:
-    async with open_hub(room=PLAIN, limits=LimitSettings(room_events_per_second=5.0)) as harness:
+    async with open_hub(room=PLAIN, limits=LimitSettings(room_events_per_second=5.0, withhold="newest")) as harness:
         edge = harness.edge()
         await edge.open("room")
         await trio.sleep(10)
@@ -205,7 +207,7 @@ async def test_the_rooms_rate_refuses_with_a_retry(autojump_clock: MockClock) ->
         replies = edge.of(ReplyTo)
         assert sorted(reply.ref for reply in replies if reply.code == Code.OK) == [1, 2, 3, 4, 5]
         refused = [reply for reply in replies if reply.code != Code.OK]
-        assert [(reply.code, reply.retry_after_ms > 0) for reply in refused] == [(Code.RATE_LIMITED, True)] * 3
+        assert [(reply.code, reply.retry_after_ms > 0) for reply in refused] == [(Code.WITHHELD, True)] * 3
         assert {reply.offset for reply in refused} == {0}
         statistics = harness.hub.statistics()
         assert (statistics.events_published, statistics.events_withheld) == (5, 3)
@@ -312,7 +314,7 @@ async def test_a_silent_room_sends_a_heartbeat(autojump_clock: MockClock) -> Non
         await trio.sleep(100)
         frames = edge.of(Frames)
         assert [(frame.first, frame.last) for frame in frames] == [(2, 1)] * 4
-        assert [message[6:] for message in edge.messages()] == [[[], [], [0, 0]]] * 4
+        assert [message[6:] for message in edge.messages()] == [[[], [], [0, 0], {}]] * 4
         times = edge.at(Frames)
         assert [round(later - earlier, 6) for earlier, later in pairwise(times)] == [25.0] * 3
 
@@ -328,7 +330,8 @@ async def test_counters_go_out_at_most_every_so_often_and_only_when_they_changed
             await trio.sleep(0.1)
         await trio.sleep(5)
         times = edge.at(Frames)
-        assert 4 <= len(times) <= 6
+        # The last ones tell that the rate of likes falls.
+        assert 4 <= len(times) <= 9
         assert all(later - earlier > 1.0 - 1e-6 for earlier, later in pairwise(times))
         assert edge.messages()[-1][8] == [40, 1]
         assert batches(edge.messages()) == [(1, 0, [])] * len(times)
@@ -361,7 +364,9 @@ async def test_counters_travel_with_a_batch_that_goes_out_anyway(autojump_clock:
         edge.send(Likes("room", 3))
         edge.say("room", "a")
         await trio.sleep(10)
-        assert [message[3:5] + message[8:] for message in edge.messages()] == [[1, 1, [3, 1]]]
+        first, *later = [message[3:5] + message[8:] for message in edge.messages()]
+        assert first == [1, 1, [3, 1], {"rate": 1}]
+        assert later[-1] == [2, 1, [3, 1], {"rate": 0}]
 
 
 @pytest.mark.parametrize("viewers", [1, 100_000])

@@ -36,7 +36,7 @@ class Edge:
     def __init__(self, number: int) -> None:
         self.name = f"edge {number}"
         self.wire = FakeWire()
-        self.rooms = Rooms(SETTINGS, self.wire)
+        self.rooms = Rooms(SETTINGS, self.wire, now_ms)
         self.session: Session | None = None
         self.link = trio.CancelScope()
         self.linked = False
@@ -63,7 +63,7 @@ class Edge:
 
     def like(self, count: int) -> None:
         room = self.rooms["room"]
-        room.likes += count
+        room.applause.likes += count
         self.rooms.touch(room)
         self.rooms.turn_over()
 

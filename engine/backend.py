@@ -1,0 +1,212 @@
+"""One room as the product behind it has it: what a host or moderator could do in it, and looking in.
+
+Owns the names of these calls. What they do is for the hub, where the same requests come from viewers (`engine.schema.Act`).
+Nobody needs to be there: a room is open for as long as a call takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from engine.access import SERVER, Role, Standing
+from engine.hub.actor import Actor
+from engine.hub.backfill import PAGE, expired
+from engine.schema import Act, Author, Change, Moderate, Notice
+
+if TYPE_CHECKING:
+    from engine.hub import Hub
+
+__all__ = ["PastEvent", "Room", "RoomStatistics"]
+
+_decode = msgspec.msgpack.Decoder().decode
+
+
+@dataclass(frozen=True, slots=True)
+class PastEvent:
+    """One offset of a room's history.
+
+    :ivar time: Unix milliseconds.
+    :ivar event: as in `engine.schema.Batch`, its kind first; kind 0 for what was deleted or has vanished.
+    """
+
+    offset: int
+    time: int
+    event: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RoomStatistics:
+    """A frozen picture of an open room.
+
+    :ivar offset: of its last event.
+    :ivar totals: see `engine.schema.Batch`.
+    :ivar refused: comments that its rules refused at this node, by the name of the code.
+    :ivar snapshots: built at this node.
+    """
+
+    room: str
+    epoch: int
+    offset: int
+    likes: int
+    viewers: int
+    totals: dict[str, Any]
+    refused: dict[str, int]
+    snapshots: int
+
+
+class Room:
+    """See the module's docstring; made by `engine.node.Node.room`. Methods that change something raise
+    `engine.errors.Refused`, with the reason and whether to try again; all that wait raise `engine.brokers.base.Unavailable`
+    while the broker is out of reach.
+
+    :param author: whom events name; the role is that of the server.
+    """
+
+    def __init__(self, hub: Hub, name: str, author: Author = SERVER) -> None:
+        self._hub = hub
+        self._refs = count(1)
+        self.name = name
+        self.author = author
+
+    async def act(self, act: Act, *, session: str = "", ref: int = 0) -> int:
+        """Do what a host or moderator could ask for; returns the offset of the event that tells of it, 0 if there is none.
+
+        :param session: with ``ref`` a key that makes a retry harmless.
+        """
+        return await self._hub.act(self.name, act, Actor(self.author, Standing(Role.SERVER.value), session, ref))
+
+    # -- speaking -----------------------------------------------------------------------------------------------------
+
+    async def comment(self, body: str, *, session: str = "", ref: int = 0) -> int:
+        """Say something and return its offset, once it is ordered and kept."""
+        return await self._hub.say(self.name, body, author=self.author, session=session, ref=ref)
+
+    async def custom(self, name: str, body: str, *, session: str = "", ref: int = 0) -> int:
+        """Publish an event of the product's own making; returns its offset."""
+        return await self._hub.say(self.name, body, name=name, author=self.author, session=session, ref=ref)
+
+    async def notice(self, body: str, *, receipts: bool = False, deadline_seconds: float = 0) -> int:
+        """Announce something; returns its offset. At the deadline the node's ``on_unread`` is told who has not read it."""
+        return await self.act(Notice(1, 0, body, receipts, int(deadline_seconds * 1000)))
+
+    # -- moderation ---------------------------------------------------------------------------------------------------
+
+    async def moderate(
+        self, action: str, user: str = "", *, offset: int = 0, seconds: int = 0, reason: str = "", everywhere: bool = False
+    ) -> int:
+        """Any action of `engine.schema.Moderate`."""
+        return await self.act(Moderate(1, 0, action, user, offset, seconds, reason, everywhere))
+
+    async def mute(self, user: str, seconds: int = 0, *, reason: str = "", everywhere: bool = False) -> None:
+        """Let a user not speak for so long; 0: until `unmute`."""
+        await self.moderate("mute", user, seconds=seconds, reason=reason, everywhere=everywhere)
+
+    async def unmute(self, user: str, *, everywhere: bool = False) -> None:
+        """Let a user speak again."""
+        await self.moderate("unmute", user, everywhere=everywhere)
+
+    async def ban(
+        self, user: str, seconds: int = 0, *, reason: str = "", everywhere: bool = False, address: bool = False
+    ) -> None:
+        """Send a user away and let it not come back for so long; 0: until `unban`.
+
+        :param address: everybody at the user's address, too.
+        """
+        action = "ban_address" if address else "ban"
+        await self.moderate(action, user, seconds=seconds, reason=reason, everywhere=everywhere)
+
+    async def unban(self, user: str, *, everywhere: bool = False) -> None:
+        """Let a user come back."""
+        await self.moderate("unban", user, everywhere=everywhere)
+
+    async def kick(self, user: str, *, reason: str = "") -> None:
+        """Send a user away; it may come back."""
+        await self.moderate("kick", user, reason=reason)
+
+    async def delete(self, offset: int, *, reason: str = "") -> int:
+        """Delete one comment, custom event or notice."""
+        return await self.moderate("delete", offset=offset, reason=reason)
+
+    async def delete_user(self, user: str, *, reason: str = "") -> int:
+        """Delete all that a user has said, as far as it is kept."""
+        return await self.moderate("delete_user", user, reason=reason)
+
+    async def clear(self, *, reason: str = "") -> int:
+        """Delete all that was said, as far as it is kept."""
+        return await self.moderate("clear", reason=reason)
+
+    # -- what the room is -----------------------------------------------------------------------------------------------
+
+    async def set(self, kind: str, key: str, value: dict[str, Any] | None, *, expect: int = -1) -> None:
+        """Change an entry of the room's state (`engine.hub.kinds`); None deletes it.
+
+        :param expect: version on which this builds; -1: any.
+        """
+        await self.act(Change(1, 0, kind, key, value, expect))
+
+    async def pin(self, offset: int) -> None:
+        """Keep an event in sight."""
+        await self.set("pin", str(offset), {"offset": offset})
+
+    async def unpin(self, offset: int) -> None:
+        """Keep it in sight no longer."""
+        await self.set("pin", str(offset), None)
+
+    async def poll(self, key: str, question: str, options: Sequence[str], *, seconds: float = 0) -> None:
+        """Let viewers choose.
+
+        :param seconds: until it closes by itself; 0: it does not.
+        """
+        await self.set("poll", key, {"question": question, "options": list(options), "closes_ms": int(seconds * 1000)})
+
+    async def close_poll(self, key: str) -> None:
+        """Take no more votes."""
+        await self.set("poll", key, {"open": False})
+
+    async def mode(self, mode: str = "open", *, slow: dict[str, float] | None = None) -> None:
+        """How people may speak.
+
+        :param slow: seconds between two comments of a viewer, by role.
+        """
+        await self.set("mode", "", {"mode": mode, **({"slow": slow} if slow is not None else {})})
+
+    async def life(self, state: str = "open", *, title: str | None = None) -> None:
+        """Create the room, open, close or archive it."""
+        await self.set("life", "", {"state": state, **({"title": title} if title is not None else {})})
+
+    # -- looking in ---------------------------------------------------------------------------------------------------
+
+    async def state(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """The entries of the room's state, by kind and key."""
+        async with self._hub.opened(self.name) as room:
+            return {(kind, key): value for kind, key, value, _ in room.rules.entries.snapshot()}
+
+    async def statistics(self) -> RoomStatistics:
+        """How the room stands."""
+        async with self._hub.opened(self.name) as room:
+            likes, viewers = room.state.counters[:2]
+            refused = {code.name.lower(): times for code, times in room.rules.refused.items()}
+            return RoomStatistics(
+                self.name, *room.position, likes, viewers, room.state.all_totals(), refused, room.state.builds
+            )
+
+    async def history(self, after: int = 0) -> AsyncIterator[PastEvent]:
+        """What is kept of the room, oldest first, from the first offset above ``after`` to the last when it was asked for."""
+        async with self._hub.opened(self.name) as room:
+            last = room.position.offset
+        while after < last:
+            past = (await self._hub.broker.history(self.name, after, min(PAGE, last - after))).events
+            if not past.events:
+                return
+            now_ms = self._hub.broker.now_ms(self.name)
+            for offset, time, event in zip(
+                range(past.first, past.last + 1), past.times, expired(past.events, now_ms), strict=True
+            ):
+                if offset <= last:
+                    yield PastEvent(offset, time, _decode(event))
+            after = past.last
