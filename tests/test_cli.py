@@ -3,95 +3,33 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from shell import PATIENCE, ROOMCAST, Running, assert_calm, environment, roomcast, serving
 
-ROOMCAST = (sys.executable, "-W", "error", "-m", "engine")
-PATIENCE = 60
+from engine.tokens import tokens_of
 
-
-def environment(**more: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("ROOMCAST_")} | more
-
-
-def roomcast(*arguments: str, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(
-        [*ROOMCAST, *arguments],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=PATIENCE,
-        check=False,
-        cwd=cwd,
-        env=environment(**more),
-    )
+COMMANDS = (
+    *("serve", "restart", "check", "init", "token", "tail", "say", "like", "react", "vote", "ask"),
+    *("notice", "moderate", "state", "export", "replay"),
+)
+SECRET = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """A running node."""
-    process = subprocess.Popen(
-        [*ROOMCAST, "serve", "--port", "0", "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(ROOMCAST_NODE__SHUTDOWN_SECONDS="5"),
-    )
-    assert process.stdout is not None
-    with process:
-        try:
-            listening = json.loads(process.stdout.readline())
-            assert listening["event"] == "listening"
-            yield listening["url"]
-        finally:
-            process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0
-        assert_calm(errors)
-
-
-def assert_calm(errors: str) -> None:
-    """What a node logs when nothing is wrong: one JSON object a line, none of them a warning."""
-    assert {json.loads(line)["level"] for line in errors.splitlines()} <= {"info"}
-
-
-class Tail:
-    """``roomcast tail`` that is running."""
-
-    def __init__(self, url: str, room: str, *more: str) -> None:
-        self.process = subprocess.Popen(
-            [*ROOMCAST, "tail", room, "--url", url, *more],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            env=environment(),
-        )
-
-    def until(self, needle: str) -> str:
-        """The first line with ``needle`` in it."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if needle in line:
-                return line
-        raise AssertionError(f"the output ended without {needle!r}")
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        _, errors = self.process.communicate(timeout=PATIENCE)
-        assert "Traceback" not in errors
-        return self.process.returncode
+    with serving() as url:
+        yield url
 
 
 # -- help -------------------------------------------------------------------------------------------------------------
@@ -100,7 +38,7 @@ class Tail:
 def test_help_names_every_command() -> None:
     done = roomcast("--help")
     assert done.returncode == 0
-    for command in ("serve", "restart", "check", "init", "tail", "say", "like"):
+    for command in COMMANDS:
         assert re.search(rf"\b{command}\b", done.stdout)
         detail = roomcast(command, "--help")
         assert detail.returncode == 0
@@ -233,11 +171,80 @@ def test_serve_tells_people_what_it_does() -> None:
     assert "stopping" in rest
 
 
+# -- token ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_says_what_was_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "roomcast.toml"
+    file.write_text(f'[access]\nsecret = "{SECRET}"\n')
+    options = ("--user", "anna", "--role", "host", "--room", "大厅", "--room", "班*", "--name", "安娜", "--level", "3")
+    done = roomcast("token", *options, "--follower", "--attribute", "team=红=1", "--seconds", "60", "--config", str(file))
+    assert done.returncode == 0, done.stderr
+    claims = tokens_of(SECRET).read(done.stdout.strip(), time.time())
+    assert (claims.sub, claims.role, claims.rooms, claims.name, claims.level) == ("anna", "host", ["大厅", "班*"], "安娜", 3)
+    assert (claims.follower, claims.attributes, claims.exp - claims.iat) == (True, {"team": "红=1"}, 60)
+
+
+def test_a_token_that_cannot_be_is_said_in_one_line() -> None:
+    for arguments, status, part in (
+        (("--user", "anna"), 1, "access.secret"),
+        (("--user", ""), 1, ""),
+        (("--user", "anna", "--role", "king"), 2, "king"),
+        (("--user", "anna", "--attribute", "x"), 2, "NAME=TEXT"),
+    ):
+        secret = {} if part == "access.secret" else {"ROOMCAST_ACCESS__SECRET": SECRET}
+        done = roomcast("token", *arguments, **secret)
+        assert done.returncode == status, arguments
+        assert part in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+# -- export and replay ------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_there_is_kept_unless_forced(tmp_path: Path, url: str) -> None:
+    file = tmp_path / "录.ndjson"
+    file.write_text("mine")
+    done = roomcast("export", "r", "--url", url, "--output", str(file))
+    assert done.returncode == 1
+    assert "--force" in done.stderr
+    assert file.read_text() == "mine"
+    assert roomcast("export", "r", "--url", url, "--output", str(file), "--force").returncode == 0
+    assert json.loads(file.read_text(encoding="utf-8"))["room"] == "r"
+
+
+def test_an_export_that_fails_leaves_no_file_behind(tmp_path: Path) -> None:
+    file = tmp_path / "out.ndjson"
+    done = roomcast("export", "r", "--url", "ws://127.0.0.1:1/ws", "--output", str(file))
+    assert done.returncode == 1
+    assert not file.exists()
+    done = roomcast("export", "r", "--output", str(tmp_path / "no" / "such"))
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_what_is_no_recording_is_named_before_anybody_sees_it(tmp_path: Path) -> None:
+    file = tmp_path / "录.ndjson"
+    header = '{"roomcast": 1, "room": "r", "epoch": 7, "first": 1, "last": 1, "exported_at": 1}'
+    for text, part in (
+        ("", "line 1"),
+        ("{}", "line 1"),
+        (f'{header}\n{{"offset": 1, "time": 1, "event": [1, ["u"], 0]}}', "line 2"),
+    ):
+        file.write_text(text)
+        done = roomcast("replay", str(file), "--port", "0")
+        assert done.returncode == 1
+        assert f"录.ndjson: {part}" in done.stderr
+        assert done.stdout == ""
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert roomcast("replay", str(tmp_path / "none")).returncode == 1
+
+
 # -- say, like, tail --------------------------------------------------------------------------------------------------
 
 
 def test_say_and_tail(url: str) -> None:
-    tail = Tail(url, "大厅", "--json")
+    tail = Running("tail", "大厅", "--json", "--url", url)
     try:
         tail.until('"type": "snapshot"')
         first = roomcast("say", "大厅", "大家好 👋", "--name", "小明", "--url", url)
@@ -245,7 +252,7 @@ def test_say_and_tail(url: str) -> None:
         assert first.stdout == "1\n"
         second = roomcast("say", "大厅", "second", ROOMCAST_URL=url)
         assert second.stdout == "2\n"
-        comment: dict[str, Any] = json.loads(tail.until("大家好"))
+        comment = tail.json("大家好")
         assert comment["type"] == "comment"
         assert (comment["offset"], comment["body"], comment["author"]["name"]) == (1, "大家好 👋", "小明")
         assert json.loads(tail.until("second"))["offset"] == 2
@@ -255,7 +262,7 @@ def test_say_and_tail(url: str) -> None:
 
 
 def test_tail_for_people(url: str) -> None:
-    tail = Tail(url, "人")
+    tail = Running("tail", "人", "--url", url)
     try:
         # Counters are told when somebody comes, so its own coming is the sign that it is in.
         tail.until("1 viewers")
@@ -266,7 +273,7 @@ def test_tail_for_people(url: str) -> None:
 
 
 def test_like(url: str) -> None:
-    tail = Tail(url, "赞", "--json")
+    tail = Running("tail", "赞", "--json", ROOMCAST_URL=url)
     try:
         tail.until('"type": "counters"')
         assert roomcast("like", "赞", "7", "--url", url).returncode == 0
@@ -276,7 +283,7 @@ def test_like(url: str) -> None:
     assert roomcast("like", "赞", "0", "--url", url).returncode == 2
 
 
-@pytest.mark.parametrize("command", [("say", "r", "x"), ("like", "r"), ("tail", "r")])
+@pytest.mark.parametrize("command", [("say", "r", "x"), ("react", "r", "🔥"), ("tail", "r"), ("state", "r")])
 def test_no_node_is_said_in_one_line(command: tuple[str, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -292,3 +299,44 @@ def test_refusals_are_said_in_one_line(url: str) -> None:
         assert done.returncode == 1, arguments
         assert len(done.stderr.strip().splitlines()) == 1
         assert done.stderr.startswith("roomcast: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("state", "r", "set", "card", "p"),
+        ("state", "r", "set", "card", "p", "{"),
+        ("state", "r", "set", "card", "p", "[1]"),
+        ("state", "r", "delete", "card", "p", "{}"),
+        ("state", "r", "delete"),
+        ("state", "r", "show"),
+        ("moderate", "r", "praise"),
+        ("react", "r", ""),
+        ("vote", "r", "poll", "p", "64"),
+        ("export",),
+        ("replay", "f", "--speed", "-1"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(arguments: tuple[str, ...]) -> None:
+    done = roomcast(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_url_that_is_none_is_said_in_one_line() -> None:
+    done = roomcast("tail", "r", "--url", "http://127.0.0.1/")
+    assert done.returncode == 1
+    assert "ws://host:port/ws" in done.stderr
+
+
+def test_a_reader_who_has_enough_is_no_error(url: str) -> None:
+    tail = Running("tail", "管", "--json", "--url", url)
+    tail.until('"type": "snapshot"')
+    assert tail.process.stdout is not None
+    tail.process.stdout.close()
+    for text in ("one", "two"):
+        assert roomcast("say", "管", text, "--url", url).returncode == 0
+    assert tail.process.wait(PATIENCE) == 1
+    assert tail.process.stderr is not None
+    with tail.process.stderr as errors:
+        assert errors.read() == ""

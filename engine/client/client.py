@@ -1,64 +1,35 @@
 """A viewer in Python: follows one room, speaks in it, and comes back by itself when the connection is lost.
 
-Owns the connection (trio-websocket), the requests in flight and the way back. What may follow what is for the follower to
-judge, when to come back for the back-off. Runs wherever trio runs; decodes with the `msgpack` and `json` packages, never with
-the engine's own codec.
+Owns what a program sees of it: what is known, what can be done, the items in order. The connection is the supervisor's. Runs
+wherever trio runs; decodes with the `msgpack` and `json` packages, never with the engine's own codec.
 
-One supervisor task per client holds one connection at a time. Only tasks of that connection send, so that a caller who
-gives up on a request never leaves half a message in the stream. Everything lives in one nursery, which the context
-manager of `open_client` owns.
+Everything lives in one nursery, which the context manager of `open_client` owns.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from itertools import count
-from typing import Final, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from engine.client.backoff import ABNORMAL, Backoff, Loss, judge
-from engine.client.dial import Endpoint, Unreachable, connect, endpoint_of, unwrapped
-from engine.client.follower import Follower, Statistics
-from engine.client.items import (
-    Bye,
-    Counters,
-    Disconnected,
-    Event,
-    Gap,
-    Item,
-    Joined,
-    Omitted,
-    Pong,
-    Position,
-    ProtocolViolation,
-    Reconnected,
-    Refusal,
-    Reply,
-    Snapshot,
-)
+from engine.client.control import Joined, PageAnswer, Pong, Reply, StateAnswer
+from engine.client.counters import Counters
+from engine.client.dial import endpoint_of, unwrapped
+from engine.client.follower import Statistics
+from engine.client.items import Entry, Event, Gap, Item, Omitted, Page, Position, Snapshot
 from engine.client.options import Identity, Options
-from engine.client.plaincodec import CODECS, PlainCodec
-from engine.client.requests import Request, Requests, refused
-from engine.errors import Close, Code, Refused, RoomcastError
+from engine.client.plaincodec import CODECS
+from engine.client.requests import refused
+from engine.client.supervisor import Closed, Supervisor
+from engine.errors import Code
 
 __all__ = ["Client", "Closed", "RoundTrip", "open_client"]
 
-_JOIN, _LEAVE, _COMMENT, _LIKE, _PING, _CUSTOM, _DIRECT = 1, 2, 3, 4, 5, 7, 8
-_MISSES: Final = 2
-"""Heartbeats that may be missed before the connection counts as dead (`engine.schema.Joined`)."""
-
-
-class Closed(RoomcastError):
-    """The server closed the connection. ``code``: see `engine.errors.Close`, 1006 without a close frame."""
-
-    def __init__(self, code: int, reason: str = "") -> None:
-        super().__init__(f"closed with {code}{': ' if reason else ''}{reason}")
-        self.code = code
-        self.reason = reason
+_COMMENT, _PING, _CUSTOM, _DIRECT, _MODERATE, _CHANGE, _NOTICE = 3, 5, 7, 8, 9, 10, 11
+_RECEIPT, _VOTE, _ASK, _READ_HISTORY, _READ_STATE, _CHOOSE = 12, 13, 14, 15, 16, 17
 
 
 class RoundTrip(NamedTuple):
@@ -68,17 +39,10 @@ class RoundTrip(NamedTuple):
     server_time: int
 
 
-class _Lost(Exception):
-    def __init__(self, error: RoomcastError, loss: Loss) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.loss = loss
-
-
 class Client:
-    """One viewer in one room; made by `open_client`. An asynchronous iterator over what happens in the room, in order:
-    the items of `engine.client.items` (`Comment`, `Custom`, `Unknown`, `Omitted`, `Gap`, `Counters`, `Direct`, `Snapshot`),
-    `Disconnected`, `Reconnected` and `Refusal`.
+    """One viewer in one room; made by `open_client`. An asynchronous iterator over what happens in the room, in order: the
+    items of `engine.client.items`, that is the room's events, `Omitted`, `Gap`, `Counters`, `Direct`, `Snapshot` and `Present`,
+    and `Disconnected`, `Reconnected` and `Refusal`.
 
     Iteration continues across lost connections. It ends by raising, after everything that came before was handed out:
     `Closed` (the server wants no return), `Refused` (it does not let this viewer back in), `Unreachable` (given up),
@@ -91,30 +55,16 @@ class Client:
     Requests wait for their answer. One that was under way when the connection was lost is sent again after the return
     with the same ref, which the server recognises, so an event is published once; a direct message may arrive twice.
     Cancelling a request does not take it back.
+
+    Every request raises `Refused`, with code, text and ``retry_after_ms``, or `Uncertain`: sent, but not known whether
+    carried out. One that publishes returns the offset of its event, or 0 when nobody else sees it yet because a moderator
+    will decide (`Code.HELD`): it has been taken, so sending it again would be a second one. Once it is approved it comes
+    as an event like any other.
     """
 
-    def __init__(self, endpoint: Endpoint, codec: PlainCodec, identity: Identity, options: Options) -> None:
-        self._endpoint = endpoint
-        self._codec = codec
-        self._identity = identity
-        self._options = options
-        self._session = identity.session
-        # A session used before may have spent the small refs already.
-        self._refs = count(1 if identity.session is None else options.random.randrange(1, 2**52))
-        self._follower = Follower(identity.position)
-        self._position = identity.position
-        self._backoff = Backoff(options.random, options.backoff_base_seconds, options.backoff_cap_seconds)
-        self._inbox, self._outcome = trio.open_memory_channel[Item](options.undelivered)
-        self._requests = Requests()
-        self._websocket: WebSocketConnection | None = None
-        self._settled = False
-        self._joined: Joined | None = None
-        self._bye: Bye | None = None
-        self._leaving = False
-        self._scope = trio.CancelScope()
-        self._likes = self._likes_sent = 0
-        self._liked = trio.Event()
-        self._reconnects = 0
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._position = supervisor.start
 
     # -- what is known ---------------------------------------------------------------------------------------------
 
@@ -141,43 +91,48 @@ class Client:
     @property
     def counters(self) -> Counters | None:
         """The newest totals received; None before the first."""
-        return self._follower.counters
+        return self._supervisor.follower.counters
+
+    @property
+    def state(self) -> dict[tuple[str, str], Entry]:
+        """What the room is, by kind and key, as far as received: a copy, ahead of the items that are not handed out yet."""
+        return dict(self._supervisor.follower.state.entries)
+
+    @property
+    def certain(self) -> bool:
+        """Whether ``state`` lacks nothing. Not after a `Gap`, until the client has read it again and yields `Present`."""
+        return self._supervisor.follower.state.certain
 
     @property
     def reconnects(self) -> int:
         """How often the client came back."""
-        return self._reconnects
+        return self._supervisor.reconnects
 
     def statistics(self) -> Statistics:
         """What came so far."""
-        return self._follower.statistics()
+        return self._supervisor.follower.statistics()
 
-    # -- what can be done ------------------------------------------------------------------------------------------
+    # -- what can be said ------------------------------------------------------------------------------------------
 
-    async def comment(self, body: str) -> int:
-        """Say something; return the offset it was given.
+    async def comment(
+        self, body: str, *, reply_to: int = 0, mentions: Sequence[str] = (), lifetime_seconds: float = 0.0
+    ) -> int:
+        """Say something; return the offset it was given, or 0: see `Client`.
 
-        :raises Refused: with code, text and ``retry_after_ms``.
-        :raises Uncertain: sent, but not known whether published.
+        :param reply_to: offset of the comment that this answers.
+        :param mentions: ids of users that it speaks of, at most 16.
+        :param lifetime_seconds: time after which it vanishes; 0: it stays.
         """
-        return await self._ask(_COMMENT, body)
+        fields = [reply_to, list(mentions), _milliseconds(lifetime_seconds)]
+        return await self._ask(_COMMENT, body, *(fields if any(fields) else ()))
 
     async def custom(self, name: str, body: str) -> int:
-        """Publish an event of the product's own; return its offset. Raises as `comment` does."""
+        """Publish an event of the product's own; return its offset, or 0."""
         return await self._ask(_CUSTOM, name, body)
 
     async def direct(self, user: str, body: str) -> None:
-        """Send to one user of the room, by id. Raises as `comment` does."""
+        """Send to one user of the room, by id."""
         await self._ask(_DIRECT, user, body)
-
-    async def ping(self) -> RoundTrip:
-        """Ask for a sign of life."""
-        ref = next(self._refs)
-        request = await self._requests.ask(ref, self._codec.encode([_PING, ref]))
-        answer, sent = request.answer, request.sent
-        if not isinstance(answer, Pong) or sent is None:
-            raise refused(answer)
-        return RoundTrip(request.answered - sent, answer.time)
 
     def like(self, likes: int = 1) -> None:
         """Add likes. Their sum goes out every ``Options.like_seconds`` and when the client leaves; a refusal is an
@@ -185,227 +140,131 @@ class Client:
 
         :raises ValueError: ``likes`` is negative.
         """
-        if likes < 0:
-            raise ValueError(f"likes must not be negative, not {likes}")
-        if self._requests.failure is not None:
-            raise self._requests.failure
-        self._likes += likes
-        self._liked.set()
+        self._alive()
+        self._supervisor.taps.like(likes)
+
+    def react(self, name: str, times: int = 1) -> None:
+        """Add reactions; they go out as likes do. Those that the room does not know (``room.reactions``) do not count.
+
+        :raises ValueError: ``times`` is negative, the name too long or empty, or one too many: a viewer can give 16
+            different ones.
+        """
+        self._alive()
+        self._supervisor.taps.react(name, times)
+
+    async def vote(self, kind: str, key: str, choice: int = 0) -> None:
+        """Vote in a ``poll`` for one of its options, counted from 0, or for a ``question``."""
+        await self._ask(_VOTE, kind, key, choice)
+
+    async def ask(self, body: str) -> None:
+        """Ask the host a question that others can vote for: state of the kind ``question``."""
+        await self._ask(_ASK, body)
+
+    # -- what hosts and moderators do ------------------------------------------------------------------------------
+
+    async def notice(self, body: str, *, receipts: bool = False, deadline_seconds: float = 0.0) -> int:
+        """Announce something; return its offset.
+
+        :param receipts: count to whom it came and who read it (``Counters.receipts``).
+        :param deadline_seconds: time after which the server tells its product who has not read it; 0: never.
+        """
+        return await self._ask(_NOTICE, body, receipts, _milliseconds(deadline_seconds))
+
+    async def change(
+        self, kind: str, key: str, value: Mapping[str, Any] | None, *, expect: int = -1, on_leave: bool = False
+    ) -> None:
+        """Change an entry of the room's state. It comes back as a `State`.
+
+        :param value: None deletes.
+        :param expect: the version on which this builds (``state``), 0: there must be none; -1: any. `Code.CONFLICT` if not.
+        :param on_leave: delete it when this viewer leaves the room.
+        """
+        await self._ask(_CHANGE, kind, key, None if value is None else dict(value), expect, on_leave)
+
+    async def moderate(
+        self,
+        action: str,
+        *,
+        user: str = "",
+        offset: int = 0,
+        seconds: float = 0.0,
+        reason: str = "",
+        everywhere: bool = False,
+    ) -> None:
+        """Act as a moderator: see `engine.schema.Moderate` for the actions and what they take.
+
+        :param seconds: how long, in whole seconds (rounded up); 0: until it is taken back.
+        """
+        await self._ask(_MODERATE, action, user, offset, math.ceil(seconds), reason, everywhere)
+
+    # -- what else can be asked for --------------------------------------------------------------------------------
+
+    async def history(self, before: int = 0, limit: int = 100) -> Page:
+        """Read events with offsets below ``before`` (0: up to the newest), the newest of them, in one page.
+
+        :param limit: at most so many offsets, 1..1000; the page may hold fewer. The next one is ``before=page.first``.
+        """
+        answer = (await self._supervisor.ask(_READ_HISTORY, self._now.handle, before, limit)).answer
+        if not isinstance(answer, PageAnswer):
+            raise refused(answer)
+        return answer.page
+
+    async def refresh(self) -> None:
+        """Read the room's state again, so that ``state`` is what it is now: what a newcomer is told first may be older by
+        changes that are still on their way."""
+        answer = (await self._supervisor.ask(_READ_STATE, self._now.handle)).answer
+        if not isinstance(answer, StateAnswer):
+            raise refused(answer)
+
+    async def received(self, offset: int) -> None:
+        """Tell that the notice at this offset has come (``Options.receipts`` does so by itself). Not answered: returns
+        when it is on its way."""
+        await self._supervisor.tell(_RECEIPT, self._now.handle, offset)
+
+    async def read(self, offset: int) -> None:
+        """Tell that the notice at this offset was read. As `received`."""
+        await self._supervisor.tell(_RECEIPT, self._now.handle, offset, True)
+
+    async def choose(self, feed: str) -> None:
+        """Take another feed from the next batch on, and after a return; empty: everything."""
+        await self._ask(_CHOOSE, feed)
+        self._supervisor.feed = feed
+
+    async def ping(self) -> RoundTrip:
+        """Ask for a sign of life."""
+        request = await self._supervisor.ask(_PING)
+        answer, sent = request.answer, request.sent
+        if not isinstance(answer, Pong) or sent is None:
+            raise refused(answer)
+        return RoundTrip(request.answered - sent, answer.time)
+
+    # -- what happens ----------------------------------------------------------------------------------------------
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Item:
         try:
-            item = await self._outcome.receive()
+            item = await self._supervisor.inbox.receive()
         except trio.EndOfChannel:
-            assert self._requests.failure is not None
-            raise self._requests.failure from None
+            assert self._supervisor.requests.failure is not None
+            raise self._supervisor.requests.failure from None
         self._position = _after(item, self._position)
         return item
 
-    # -- requests --------------------------------------------------------------------------------------------------
-
     @property
     def _now(self) -> Joined:
-        assert self._joined is not None  # `open_client` hands nothing out before
-        return self._joined
+        return self._supervisor.now
 
-    async def _ask(self, kind: int, *fields: str) -> int:
-        ref = next(self._refs)
-        answer = (await self._requests.ask(ref, self._codec.encode([kind, ref, self._now.handle, *fields]))).answer
-        if not isinstance(answer, Reply) or answer.code != Code.OK:
+    def _alive(self) -> None:
+        if self._supervisor.requests.failure is not None:
+            raise self._supervisor.requests.failure
+
+    async def _ask(self, kind: int, *fields: Any) -> int:
+        answer = (await self._supervisor.ask(kind, self._now.handle, *fields)).answer
+        if not isinstance(answer, Reply) or 0 < answer.code < Code.HELD:
             raise refused(answer)
-        return answer.offset
-
-    # -- connection ------------------------------------------------------------------------------------------------
-
-    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Connect, follow, come back, until `leave`. Only the first connection raises its failure."""
-        # Once in the room this is shielded, so that the goodbye of a cancelled viewer finds its connection alive.
-        with self._scope:
-            await self._supervise(task_status)
-
-    async def _supervise(self, task_status: trio.TaskStatus[None]) -> None:
-        lost_at = 0.0
-        while True:
-            failure: RoomcastError
-            try:
-                await self._connected(task_status)
-            except _Lost as lost:
-                failure, loss = lost.error, lost.loss
-            except Unreachable as error:
-                failure, loss = error, Loss(not error.retriable, after_seconds=error.retry_after_seconds)
-            except Refused as error:
-                failure, loss = error, Loss(not error.code.retriable, True, error.retry_after_ms / 1000)
-            except ProtocolViolation as error:
-                failure, loss = error, Loss(final=True)
-            if not self._settled:
-                raise failure
-            self._follower.lost()
-            failed, now = self._backoff.attempts, trio.current_time()
-            if failed == 0:
-                lost_at = now
-            delay = self._backoff.delay(loss)
-            limit = self._options.attempts
-            late = now + delay > lost_at + self._options.deadline_seconds
-            if loss.final or late or (limit is not None and failed >= limit):
-                self._requests.fail(failure)
-                self._inbox.close()
-                return
-            code, reason = (failure.code, failure.reason) if isinstance(failure, Closed) else (ABNORMAL, str(failure))
-            await self._deliver(Disconnected(code, reason, delay))
-            await trio.sleep(delay)
-
-    async def leave(self) -> None:
-        """Say goodbye, within ``Options.close_seconds`` and even when cancelled; then end `run`."""
-        self._leaving = True
-        try:
-            if self._websocket is not None:
-                await self._say_goodbye(self._websocket)
-        finally:
-            self._scope.cancel()
-
-    async def _say_goodbye(self, websocket: WebSocketConnection) -> None:
-        with trio.move_on_after(self._options.close_seconds, shield=True):
-            try:
-                if self._likes > self._likes_sent:
-                    await self._send_likes(websocket)
-                await websocket.send_message(self._codec.encode([_LEAVE, next(self._refs), self._now.handle]))
-                await websocket.aclose()
-            except ConnectionClosed:
-                return
-
-    async def _connected(self, task_status: trio.TaskStatus[None]) -> None:
-        """One connection, from dialling to its loss; never returns."""
-        limit = self._options.connect_seconds
-        self._bye = None
-        with trio.CancelScope(deadline=trio.current_time() + limit) as opening:
-            async with connect(
-                self._endpoint, self._codec.subprotocol, self._options.message_bytes, self._options.ssl_context
-            ) as (websocket, nursery):
-                try:
-                    joined = await self._join(websocket)
-                    opening.deadline = math.inf
-                    await self._enter(joined, websocket, nursery)
-                    await self._follow(websocket, task_status)
-                except ProtocolViolation:
-                    with trio.move_on_after(self._options.close_seconds):
-                        await websocket.aclose(Close.PROTOCOL_ERROR)
-                    raise
-                finally:
-                    self._websocket = None
-                    self._requests.disconnected()
-        raise _Lost(Unreachable(f"{self._endpoint.host}: not in the room after {limit} s"), Loss())
-
-    async def _join(self, websocket: WebSocketConnection) -> Joined:
-        ref, who = next(self._refs), self._identity
-        epoch, offset = self._follower.position or (0, 0)
-        join = [_JOIN, ref, who.room, epoch, offset, self._session, who.name, dict(who.attributes)]
-        try:
-            await websocket.send_message(self._codec.encode(join))
-        except ConnectionClosed as closed:
-            raise self._lost(closed) from None
-        while True:
-            for thing in self._follower.feed(await self._receive(websocket)):
-                match thing:
-                    case Joined():
-                        return thing
-                    case Reply():
-                        raise refused(thing)
-                    case Bye():
-                        self._bye = thing
-
-    async def _enter(self, joined: Joined, websocket: WebSocketConnection, nursery: trio.Nursery) -> None:
-        if self._session is not None and joined.session != self._session:
-            self._requests.session_lost()
-            self._likes, self._likes_sent = self._likes - self._likes_sent, 0
-        self._session = joined.session
-        self._joined = joined
-        self._websocket = websocket
-        self._backoff.reset()
-        if self._likes:
-            self._liked.set()
-        nursery.start_soon(self._write, websocket, self._requests.connected())
-        nursery.start_soon(self._report_likes, websocket)
-        if self._settled:
-            self._reconnects += 1
-            await self._deliver(Reconnected(joined.resumed))
-
-    async def _follow(self, websocket: WebSocketConnection, task_status: trio.TaskStatus[None]) -> None:
-        while True:
-            if not self._settled and self._follower.position is not None:
-                self._settled = self._scope.shield = True
-                self._position = self._follower.position
-                task_status.started()
-            for thing in self._follower.feed(await self._receive(websocket)):
-                match thing:
-                    case Reply(ref=0):
-                        await self._deliver(Refusal(thing.code, thing.text, thing.retry_after_ms))
-                    case Reply() | Pong():
-                        self._requests.answer(thing.ref, thing)
-                    case Bye():
-                        self._bye = thing
-                    case Joined():
-                        pass  # the follower takes one per connection, and `_join` had it
-                    case _:
-                        await self._deliver(thing)
-
-    async def _receive(self, websocket: WebSocketConnection) -> object:
-        """The next message, decoded. A connection that is silent for too long counts as lost."""
-        seconds = _MISSES * self._follower.heartbeat_ms / 1000 or math.inf
-        data: object = None
-        with trio.move_on_after(seconds) as silence:
-            try:
-                data = await websocket.get_message()
-            except ConnectionClosed as closed:
-                if self._leaving:
-                    await trio.sleep_forever()  # the goodbye is under way; its end cancels this task
-                raise self._lost(closed) from None
-        if silence.cancelled_caught:
-            raise _Lost(Closed(ABNORMAL, f"silent for {seconds} s"), judge(ABNORMAL))
-        return self._codec.decode(data)
-
-    async def _write(self, websocket: WebSocketConnection, requests: trio.MemoryReceiveChannel[Request]) -> None:
-        async for request in requests:
-            if request.done.is_set():
-                continue
-            request.sent = trio.current_time()
-            try:
-                await websocket.send_message(request.message)
-            except ConnectionClosed:
-                return  # the reader learns it, too, and knows what to do
-
-    async def _report_likes(self, websocket: WebSocketConnection) -> None:
-        while True:
-            await self._liked.wait()
-            self._liked = trio.Event()
-            try:
-                await self._send_likes(websocket)
-            except ConnectionClosed:
-                return
-            await trio.sleep(self._options.like_seconds)
-
-    async def _send_likes(self, websocket: WebSocketConnection) -> None:
-        total = self._likes
-        await websocket.send_message(self._codec.encode([_LIKE, self._now.handle, total]))
-        self._likes_sent = total
-
-    async def _deliver(self, item: Item) -> None:
-        try:
-            self._inbox.send_nowait(item)
-        except trio.WouldBlock:
-            await self._inbox.send(item)
-
-    def _lost(self, closed: ConnectionClosed) -> _Lost:
-        if self._bye is not None:
-            code, reason = self._bye.code, self._bye.text
-            loss = judge(code, self._bye.return_after_ms / 1000, self._bye.return_window_ms / 1000)
-        else:
-            known = closed.reason
-            code, reason = (int(known.code), known.reason or "") if known else (ABNORMAL, "")
-            loss = judge(code)
-        return _Lost(Closed(code, reason), loss)
+        return answer.offset if answer.code == Code.OK else 0
 
 
 @asynccontextmanager
@@ -417,6 +276,8 @@ async def open_client(
     attributes: Mapping[str, str] | None = None,
     position: Position | tuple[int, int] | None = None,
     session: str | None = None,
+    token: str | None = None,
+    feed: str = "",
     codec: Literal["msgpack", "json"] = "msgpack",
     options: Options | None = None,
 ) -> AsyncIterator[Client]:
@@ -429,21 +290,23 @@ async def open_client(
     :param attributes: up to 8 small strings, shown likewise.
     :param position: continue after this event (``Client.position`` of an earlier client); None: at the end.
     :param session: be the viewer of an earlier client (``Client.session``).
+    :param token: says who this is and what it may do (``access.secret``); None for a guest.
+    :param feed: one of the operator's feeds; empty: everything.
     :raises Unreachable: no connection.
     :raises Refused: the server does not let this viewer in.
     :raises Closed: the server hung up before.
     :raises ProtocolViolation: the server's answer is not one.
     """
     place = None if position is None else Position(*position)
-    who = Identity(room, name, attributes or {}, session, place)
-    client = Client(endpoint_of(url), CODECS[codec], who, options or Options())
+    who = Identity(room, name, attributes or {}, session, place, token, feed)
+    supervisor = Supervisor(endpoint_of(url), CODECS[codec], who, options or Options())
     try:
         async with trio.open_nursery() as nursery:
             try:
-                await nursery.start(client.run)
-                yield client
+                await nursery.start(supervisor.run)
+                yield Client(supervisor)
             finally:
-                await client.leave()
+                await supervisor.leave()
     except BaseExceptionGroup as group:
         error = unwrapped(group)
         raise error from error.__cause__
@@ -456,3 +319,8 @@ def _after(item: Item, position: Position | None) -> Position | None:
         # During a resume a snapshot may lie below what was seen already.
         return max(item.position, position) if position and position.epoch == item.epoch else item.position
     return position
+
+
+def _milliseconds(seconds: float) -> int:
+    """Rounded up, so that a little is not taken for nothing."""
+    return math.ceil(seconds * 1000)

@@ -19,27 +19,26 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Any
 
-from engine.client.items import (
-    Control,
-    Counters,
-    Direct,
-    Gap,
-    Joined,
-    Omitted,
-    Pong,
-    Position,
-    RoomItem,
-    Snapshot,
+from engine.client.control import Control, Joined, PageAnswer, Pong, StateAnswer
+from engine.client.counters import Counters, merged
+from engine.client.items import Direct, Gap, Omitted, Position, Present, RoomItem, Snapshot, State
+from engine.client.reading import (
     array,
     integer,
     read_author,
     read_bye,
-    read_counters,
     read_event,
+    read_joined,
+    read_omission,
+    read_page,
+    read_recent,
     read_reply,
+    read_state,
+    read_totals,
     string,
     violate,
 )
+from engine.client.state import RoomState
 from engine.schema import EventKind
 
 __all__ = ["Follower", "Statistics"]
@@ -73,6 +72,8 @@ class _Kind(IntEnum):
     BYE = 37
     PONG = 38
     DIRECT = 39
+    PAGE = 40
+    STATE = 41
 
 
 class _State(Enum):
@@ -88,15 +89,18 @@ class Follower:
     :ivar position: the last offset accounted for; None before the first snapshot, and after a gap of unknown end until
         the snapshot that follows it.
     :ivar counters: the last totals seen.
+    :ivar state: what the room is at present.
     :ivar heartbeat_ms: longest silence the server announced; 0 before it did.
     """
 
     def __init__(self, position: Position | None = None) -> None:
         self.position = position
         self.counters: Counters | None = None
+        self.state = RoomState()
         self.heartbeat_ms = 0
         self._state = _State.ABSENT
         self._handle = 0
+        self._resumed = False
         self._next = 0
         """First offset of the next range; meaningful when LIVE. Lies below the position while an overlap lasts."""
         self._time = 0
@@ -110,6 +114,12 @@ class Follower:
     def statistics(self) -> Statistics:
         """What came so far."""
         return Statistics(**self._counts)
+
+    @property
+    def stale(self) -> bool:
+        """Whether changes of the room's state were missed and no snapshot will tell them: it has to be read again."""
+        coming = self._state in (_State.ABSENT, _State.WAITING) or (self._state is _State.RESUMING and not self._resumed)
+        return not self.state.certain and not coming
 
     def lost(self) -> None:
         """The connection is gone; the next message must be `Joined` (or a refusal)."""
@@ -142,35 +152,31 @@ class Follower:
                 return [read_bye(message)]
             case _Kind.DIRECT:
                 return [self._direct(message)]
+            case _Kind.PAGE:
+                self._in_room(message, "page", 2)
+                return [PageAnswer(integer(message, 1, "page ref"), read_page(message))]
+            case _Kind.STATE:
+                return self._answer(message)
         self._counts["ignored"] += 1
         return []
 
     def _joined(self, message: Sequence[Any]) -> Joined:
-        resumed = message[6] if len(message) > 6 else None
-        if not isinstance(resumed, bool):
-            violate("joined: resumed must be a boolean")
-        joined = Joined(
-            integer(message, 1, "joined ref"),
-            integer(message, 2, "joined handle"),
-            string(message, 3, "joined session"),
-            string(message, 4, "joined user"),
-            string(message, 5, "joined role"),
-            resumed,
-            integer(message, 7, "joined heartbeat"),
-        )
+        joined = read_joined(message)
         if self._state is not _State.ABSENT:
             violate("joined twice")
         self._handle = joined.handle
         self.heartbeat_ms = joined.heartbeat_ms
         # `resumed` is not needed to check the order: without it a gap or a snapshot has to come, and is checked then.
+        self._resumed = joined.resumed
         self._state = _State.WAITING if self.position is None else _State.RESUMING
         return joined
 
     def _snapshot(self, message: Sequence[Any]) -> Snapshot:
         self._in_room(message, "snapshot")
         epoch, offset = integer(message, 3, "snapshot epoch"), integer(message, 4, "snapshot offset")
-        counters = read_counters(message, 6)
-        snapshot = Snapshot(string(message, 2, "snapshot room"), epoch, offset, integer(message, 5, "time"), counters)
+        room, time = string(message, 2, "snapshot room"), integer(message, 5, "time")
+        counters = merged(self.counters, read_totals(message, 6, 8), whole=True)
+        entries, recent = read_state(message, 9, ()), read_recent(message, 10, epoch)
         heartbeat_ms = integer(message, 7, "snapshot heartbeat")
         if self._state is _State.WAITING:
             if epoch == self._lost_epoch and (self._least == 0 or offset < self._least):
@@ -185,9 +191,23 @@ class Follower:
         if self.position is None:
             self._time = 0
         self._settle(position, offset + 1)
-        self.counters = counters or self.counters
+        # A snapshot below the position, shared with others who come back, knows less than who has missed nothing.
+        if offset >= position.offset or not self.state.certain:
+            self.state.begin(offset, entries)
+        self.counters = counters
         self.heartbeat_ms = heartbeat_ms
-        return snapshot
+        return Snapshot(room, epoch, offset, time, counters, entries, recent)
+
+    def _answer(self, message: Sequence[Any]) -> list[RoomItem | Control]:
+        self._in_room(message, "state", 2)
+        ref, epoch, offset = (integer(message, index, "state") for index in (1, 3, 4))
+        counters, entries = merged(self.counters, read_totals(message, None, 5), whole=True), read_state(message, 6)
+        things: list[RoomItem | Control] = [StateAnswer(ref)]
+        if self.position is None or epoch != self.position.epoch:
+            return things  # of a history that has ended, or of one that a snapshot will begin
+        if self.state.answer(offset, entries, self.position.offset):
+            things.append(Present(epoch, offset, dict(self.state.entries)))
+        return things + self._count(counters)
 
     def _gap(self, message: Sequence[Any]) -> list[RoomItem | Control]:
         self._in_room(message, "gap")
@@ -203,6 +223,7 @@ class Follower:
         if not end_known:
             self.position = None
             self._state = _State.WAITING
+            self.state.forget()
             self._lost_epoch = epoch
             self._least = 0 if reason == "epoch" else max(first - 1, position.offset, 1)
         elif self._state is _State.RESUMING and reason == "history":
@@ -215,13 +236,15 @@ class Follower:
             return []
         self._counts["gaps"] += 1
         self._counts["missing"] += last - first + 1 if last >= first else 0
+        if end_known:
+            self.state.missed(last)
         return [Gap(epoch, first, last, reason)]
 
     def _batch(self, message: Sequence[Any]) -> list[RoomItem | Control]:
         self._in_room(message, "batch")
         epoch, first, last, time = (integer(message, i, "batch") for i in (2, 3, 4, 5))
         events, delays = array(message, 6, "events"), array(message, 7, "delays", ())
-        counters = read_counters(message, 8)
+        totals = read_totals(message, 8, 9)
         position = self.position
         if self._state is _State.WAITING or position is None:
             violate("a batch before the snapshot")
@@ -231,6 +254,7 @@ class Follower:
         if delays and len(delays) != len(events):
             violate(f"{len(delays)} delays for {len(events)} events in {first}..{last}")
         items: list[RoomItem | Control] = []
+        changes: list[State] = []
         seen, offset, latest, omitted, previous = position.offset, first, self._time, 0, 0
         for index, fields in enumerate(events):
             if not isinstance(fields, (list, tuple)):
@@ -239,21 +263,22 @@ class Follower:
             if delay < previous:
                 violate(f"time goes backwards at {epoch}:{offset}")
             previous = delay
-            if integer(fields, 0, "event kind") == EventKind.OMITTED:
-                reason, count = integer(fields, 1, "omitted reason"), integer(fields, 2, "omitted count")
-                end = offset + count - 1
-                if count == 0 or end > last:
-                    violate(f"{count} offsets omitted at {offset} of {first}..{last}")
+            kind = integer(fields, 0, "event kind")
+            if kind == EventKind.OMITTED:
+                reason, end = read_omission(fields, offset, last)
                 if end > seen:
-                    items.append(Omitted(epoch, max(offset, seen + 1), end, reason))
+                    items.append(Omitted(epoch, max(offset, seen + 1), end, reason, time + delay))
                     omitted += end - max(offset - 1, seen)
             else:
                 end = offset
-                if offset > seen:
-                    if time + delay < latest:
+                event = read_event(epoch, offset, time + delay, fields) if offset > seen or kind == EventKind.STATE else None
+                if isinstance(event, State):
+                    changes.append(event)
+                if event is not None and offset > seen:
+                    if event.time < latest:
                         violate(f"time goes backwards at {epoch}:{offset}")
-                    latest = time + delay
-                    items.append(read_event(epoch, offset, latest, fields))
+                    latest = event.time
+                    items.append(event)
             offset = end + 1
         if offset != last + 1:
             violate(f"events for {first}..{offset - 1} in a batch of {first}..{last}")
@@ -263,17 +288,23 @@ class Follower:
         self._counts["overlap"] += last - first + 1 - fresh
         self._time = latest
         self._settle(Position(epoch, max(last, seen)), last + 1)
-        if counters is not None and counters != self.counters:
-            self.counters = counters
-            items.append(counters)
-        return items
+        for change in changes:
+            self.state.change(change)
+        gone = [f"{change.kind}:{change.key}" for change in changes if change.value is None and change.offset > seen]
+        return items + self._count(merged(self.counters, totals, gone=gone))
+
+    def _count(self, counters: Counters | None) -> list[RoomItem | Control]:
+        if counters is None or counters == self.counters:
+            return []
+        self.counters = counters
+        return [counters]
 
     def _direct(self, message: Sequence[Any]) -> Direct:
         self._in_room(message, "direct message")
         return Direct(read_author(message, 2), string(message, 3, "direct body"), integer(message, 4, "direct time"))
 
-    def _in_room(self, message: Sequence[Any], what: str) -> None:
-        handle = integer(message, 1, f"{what} handle")
+    def _in_room(self, message: Sequence[Any], what: str, index: int = 1) -> None:
+        handle = integer(message, index, f"{what} handle")
         if self._state is _State.ABSENT:
             violate(f"a {what} before joined")
         if handle != self._handle:

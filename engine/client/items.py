@@ -1,52 +1,44 @@
-"""What a viewer is told, as typed values, and their reading from decoded messages.
+"""What a viewer is told, as typed values: the items that iterating over a client yields, and what they are made of.
 
-Owns the shapes on the client's side, written apart from the engine's own codec so that two readings of the protocol
-meet in the tests. Pure; knows nothing of order: whether a message fits what came before is the follower's to judge.
-
-Readers take an array and an index, accept elements they do not know at the end, and raise `ProtocolViolation`.
+Owns the shapes on the client's side, apart from the engine's own, so that two readings of the protocol meet in the tests.
+Knows nothing of order nor of how things are read: that is the follower's, and `engine.client.reading`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
+from engine.client.counters import Counters
 from engine.errors import RoomcastError
-from engine.schema import EventKind
 
 __all__ = [
     "Author",
-    "Bye",
     "Comment",
-    "Control",
     "Counters",
     "Custom",
     "Direct",
     "Disconnected",
+    "Entry",
     "Event",
     "Gap",
+    "Held",
     "Item",
-    "Joined",
+    "Moderated",
+    "Notice",
     "Omitted",
-    "Pong",
+    "Page",
     "Position",
+    "Presence",
+    "Present",
     "ProtocolViolation",
     "Reconnected",
     "Refusal",
-    "Reply",
     "RoomItem",
     "Snapshot",
+    "State",
     "Unknown",
-    "array",
-    "integer",
-    "read_author",
-    "read_bye",
-    "read_counters",
-    "read_event",
-    "read_reply",
-    "string",
-    "violate",
 ]
 
 
@@ -61,13 +53,26 @@ class Position(NamedTuple):
     offset: int
 
 
+class Entry(NamedTuple):
+    """One entry of a room's state, as it is at present. ``version``: for `engine.client.Client.change` to build on."""
+
+    value: dict[str, Any]
+    version: int
+
+
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who caused an event. ``id`` is the server's, ``name`` and ``attributes`` are the user's own."""
+    """Who caused an event. ``id`` is the server's, ``name`` and ``attributes`` are the user's own.
+
+    :ivar role: name of its role; empty for a viewer.
+    :ivar level: as its product ranks it.
+    """
 
     id: str
     name: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
+    role: str = ""
+    level: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +81,13 @@ class Event:
 
     :ivar offset: its place in the room, within ``epoch``.
     :ivar time: Unix milliseconds of the broker's clock.
+    :ivar raw: its array as it came, with elements of which this version knows nothing.
     """
 
     epoch: int
     offset: int
     time: int
+    raw: Sequence[Any] = field(default=(), kw_only=True, repr=False, compare=False)
 
     @property
     def position(self) -> Position:
@@ -90,11 +97,19 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Comment(Event):
-    """Somebody said ``body``. ``ref`` is the sender's."""
+    """Somebody said ``body``. ``ref`` is the sender's.
+
+    :ivar reply_to: offset of the comment that this answers; 0: none.
+    :ivar mentions: ids of users that it speaks of.
+    :ivar expires: when it is to vanish from screens, Unix milliseconds; 0: it stays.
+    """
 
     author: Author
     body: str
     ref: int
+    reply_to: int = 0
+    mentions: tuple[str, ...] = ()
+    expires: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +120,69 @@ class Custom(Event):
     name: str
     body: str
     ref: int
+
+
+@dataclass(frozen=True, slots=True)
+class State(Event):
+    """The room's state has changed; `engine.client.Client.state` follows. ``value`` is None when the entry is gone."""
+
+    author: Author
+    ref: int
+    kind: str
+    key: str
+    value: dict[str, Any] | None
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice(Event):
+    """An announcement. ``receipts``: it is wanted that clients tell that it came, and was read."""
+
+    author: Author
+    ref: int
+    body: str
+    receipts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Moderated(Event):
+    """A moderator has acted.
+
+    :ivar action: see `engine.schema.Moderate`.
+    :ivar user: whom it is about.
+    :ivar offsets: first and last of each stretch of events that are to vanish.
+    :ivar until: Unix milliseconds; 0: for good.
+    :ivar reason: backstage only.
+    """
+
+    author: Author
+    action: str
+    user: str = ""
+    offsets: tuple[tuple[int, int], ...] = ()
+    until: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Event):
+    """Backstage: a comment that waits for a moderator's decision.
+
+    :ivar event: what will be published; its offset and time are those of this item, until it has its own.
+    """
+
+    author: Author
+    session: str
+    ref: int
+    event: Event
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Presence(Event):
+    """Somebody notable has come, or gone."""
+
+    author: Author
+    present: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +201,8 @@ class Omitted:
     first: int
     last: int
     reason: int
+    time: int = field(default=0, compare=False)
+    """Unix milliseconds."""
 
     @property
     def position(self) -> Position:
@@ -146,14 +226,6 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Counters:
-    """Totals of the room. An item whenever one of them has changed."""
-
-    likes: int
-    viewers: int
-
-
-@dataclass(frozen=True, slots=True)
 class Direct:
     """For this user only; has no offset and does not come again. ``time``: Unix milliseconds."""
 
@@ -164,13 +236,19 @@ class Direct:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The room after ``offset``; events follow from ``offset + 1``. ``time``: Unix milliseconds."""
+    """The room after ``offset``; events follow from ``offset + 1``. ``time``: Unix milliseconds.
+
+    :ivar state: what the room is, by kind and key.
+    :ivar recent: the last events before, oldest first; for the screen: they are not part of what follows.
+    """
 
     room: str
     epoch: int
     offset: int
     time: int
     counters: Counters | None
+    state: Mapping[tuple[str, str], Entry] = field(default_factory=dict)
+    recent: tuple[Event, ...] = ()
 
     @property
     def position(self) -> Position:
@@ -178,7 +256,44 @@ class Snapshot:
         return Position(self.epoch, self.offset)
 
 
-RoomItem = Comment | Custom | Unknown | Omitted | Gap | Counters | Direct | Snapshot
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The room's whole state after ``offset``, which the client has read again: it had missed changes, or was asked to."""
+
+    epoch: int
+    offset: int
+    state: Mapping[tuple[str, str], Entry]
+
+
+RoomItem = (
+    Comment
+    | Custom
+    | State
+    | Notice
+    | Moderated
+    | Held
+    | Presence
+    | Unknown
+    | Omitted
+    | Gap
+    | Counters
+    | Direct
+    | Snapshot
+    | Present
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of the room's past: the offsets ``first..last``, complete; ``last == first - 1`` when nothing older is kept.
+
+    :ivar events: oldest first; an `Omitted` covers one offset or several.
+    """
+
+    epoch: int
+    first: int
+    last: int
+    events: tuple[Event | Omitted, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,125 +323,3 @@ class Refusal:
 
 Item = RoomItem | Disconnected | Reconnected | Refusal
 """Everything that iterating over a client yields."""
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """See `engine.schema.Joined`."""
-
-    ref: int
-    handle: int
-    session: str
-    user: str
-    role: str
-    resumed: bool
-    heartbeat_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """See `engine.schema.Reply`."""
-
-    ref: int
-    code: int
-    offset: int = 0
-    text: str = ""
-    retry_after_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Bye:
-    """See `engine.schema.Bye`."""
-
-    code: int
-    text: str
-    return_after_ms: int
-    return_window_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pong:
-    """See `engine.schema.Pong`."""
-
-    ref: int
-    time: int
-
-
-Control = Joined | Reply | Bye | Pong
-
-
-def violate(text: str) -> NoReturn:
-    """Raise `ProtocolViolation`."""
-    raise ProtocolViolation(text)
-
-
-def integer(message: Sequence[Any], index: int, what: str) -> int:
-    """An integer from 0 to 2^53 - 1."""
-    value = message[index] if index < len(message) else None
-    if type(value) is not int or not 0 <= value < 2**53:
-        violate(f"{what} must be an integer from 0 to 2^53 - 1, not {value!r:.60}")
-    return value
-
-
-def string(message: Sequence[Any], index: int, what: str) -> str:
-    """A string."""
-    value = message[index] if index < len(message) else None
-    if not isinstance(value, str):
-        violate(f"{what} must be a string, not {value!r:.60}")
-    return value
-
-
-def array(message: Sequence[Any], index: int, what: str, default: Sequence[Any] | None = None) -> Sequence[Any]:
-    """An array; ``default`` if the message ends before it."""
-    value = message[index] if index < len(message) else default
-    if not isinstance(value, (list, tuple)):
-        violate(f"{what} must be an array, not {value!r:.60}")
-    return value
-
-
-def read_author(message: Sequence[Any], index: int) -> Author:
-    """``[id, name?, attributes?]``."""
-    author = array(message, index, "author")
-    attributes = author[2] if len(author) > 2 else {}
-    if not isinstance(attributes, dict) or not all(isinstance(x, str) for pair in attributes.items() for x in pair):
-        violate("an author's attributes must be a map of strings")
-    return Author(string(author, 0, "author id"), string(author, 1, "name") if len(author) > 1 else "", attributes)
-
-
-def read_counters(message: Sequence[Any], index: int) -> Counters | None:
-    """``[likes, viewers]``; None when empty or missing."""
-    counters = array(message, index, "counters", ())
-    return Counters(integer(counters, 0, "likes"), integer(counters, 1, "viewers")) if counters else None
-
-
-def read_event(epoch: int, offset: int, time: int, fields: Sequence[Any]) -> Comment | Custom | Unknown:
-    """One event that has an offset; its kind is known to be an integer."""
-    match fields[0]:
-        case EventKind.COMMENT:
-            author, ref, body = read_author(fields, 1), integer(fields, 2, "ref"), string(fields, 3, "body")
-            return Comment(epoch, offset, time, author, body, ref)
-        case EventKind.CUSTOM:
-            author, ref, body = read_author(fields, 1), integer(fields, 2, "ref"), string(fields, 4, "body")
-            return Custom(epoch, offset, time, author, string(fields, 3, "name"), body, ref)
-    return Unknown(epoch, offset, time, fields[0], tuple(fields[1:]))
-
-
-def read_reply(message: Sequence[Any]) -> Reply:
-    """``[35, ref, code, offset?, text?, retry_after_ms?]``."""
-    return Reply(
-        integer(message, 1, "reply ref"),
-        integer(message, 2, "reply code"),
-        integer(message, 3, "reply offset") if len(message) > 3 else 0,
-        string(message, 4, "reply text") if len(message) > 4 else "",
-        integer(message, 5, "retry after") if len(message) > 5 else 0,
-    )
-
-
-def read_bye(message: Sequence[Any]) -> Bye:
-    """``[37, code, text, return_after_ms, return_window_ms]``."""
-    return Bye(
-        integer(message, 1, "bye code"),
-        string(message, 2, "bye text"),
-        integer(message, 3, "return after"),
-        integer(message, 4, "return window"),
-    )

@@ -23,7 +23,8 @@ class Options:
     :ivar attempts: failed attempts in a row after which the client gives up; None: never.
     :ivar deadline_seconds: time without a connection after which the client gives up.
     :ivar undelivered: items held for an iteration that does not keep up; see `Client`.
-    :ivar like_seconds: likes are summed for this long.
+    :ivar like_seconds: likes and reactions are summed for this long.
+    :ivar receipts: tell by itself that a notice that asks for it has come; that it was read is for the program to tell.
     :ivar connect_seconds: from the first packet to being in the room.
     :ivar close_seconds: for a polite goodbye.
     :ivar message_bytes: largest message accepted.
@@ -36,6 +37,7 @@ class Options:
     backoff_cap_seconds: float = 20.0
     undelivered: int = 10_000
     like_seconds: float = 0.5
+    receipts: bool = True
     connect_seconds: float = 10.0
     close_seconds: float = 1.0
     message_bytes: int = 16 << 20
@@ -48,7 +50,9 @@ class Identity:
     """Whom to join as, and where to begin; see `engine.client.open_client`."""
 
     room: str
-    name: str | None
-    attributes: Mapping[str, str]
-    session: str | None
-    position: Position | None
+    name: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    session: str | None = None
+    position: Position | None = None
+    token: str | None = None
+    feed: str = ""

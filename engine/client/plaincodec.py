@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -36,7 +37,7 @@ class PlainCodec(NamedTuple):
             raise ProtocolViolation(f"a {type(data).__name__} message, where {self.subprotocol} has none")
         try:
             return self.read(data)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, TypeError, RecursionError) as error:  # TypeError: the key of a map is an array
             raise ProtocolViolation(f"a message does not decode: {error}") from error
 
 
@@ -47,6 +48,7 @@ def _to_json(message: object) -> str:
 
 
 CODECS: Final = {
-    "msgpack": PlainCodec("roomcast.v1.msgpack", msgpack.packb, msgpack.unpackb, bytes),
+    # Keys of maps may be integers: the server is trusted not to choose them so that they collide.
+    "msgpack": PlainCodec("roomcast.v1.msgpack", msgpack.packb, partial(msgpack.unpackb, strict_map_key=False), bytes),
     "json": PlainCodec("roomcast.v1.json", _to_json, json.loads, str),
 }

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import trio
 
-from engine.client.items import Pong, ProtocolViolation, Reply
+from engine.client.control import Answer, Reply
+from engine.client.items import ProtocolViolation
 from engine.errors import Code, Refused, RoomcastError
 
 __all__ = ["Request", "Requests", "Uncertain", "refused"]
@@ -24,11 +25,15 @@ class Uncertain(RoomcastError):
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One request. ``sent`` and ``answered`` are in seconds of trio's clock."""
+    """One request. ``sent`` and ``answered`` are in seconds of trio's clock.
+
+    :ivar answerable: else it is done as soon as it is sent.
+    """
 
     message: str | bytes
+    answerable: bool = True
     done: trio.Event = field(default_factory=trio.Event)
-    answer: Reply | Pong | RoomcastError | None = None
+    answer: Answer | RoomcastError | None = None
     sent: float | None = None
     answered: float = 0.0
 
@@ -42,6 +47,7 @@ class Requests:
     def __init__(self) -> None:
         self.failure: RoomcastError | None = None
         self._waiting: dict[int, Request] = {}
+        """By ref, which nothing on the wire has when it is not answered."""
         self._outbox: trio.MemorySendChannel[Request] | None = None
 
     def connected(self) -> trio.MemoryReceiveChannel[Request]:
@@ -59,14 +65,14 @@ class Requests:
     def session_lost(self) -> None:
         """The server does not know this viewer any more, and would not recognise a retry."""
         for ref, request in list(self._waiting.items()):
-            if request.sent is not None:
+            if request.sent is not None and request.answerable:
                 self.answer(ref, Uncertain("the connection was lost before the answer, and the session with it"))
 
-    async def ask(self, ref: int, message: str | bytes) -> Request:
-        """Send and wait for the answer. Raises what ended the wait instead of one."""
+    async def ask(self, ref: int, message: str | bytes, *, answerable: bool = True) -> Request:
+        """Send and wait for the answer, or for the sending if there will be none. Raises what ended the wait instead."""
         if self.failure is not None:
             raise self.failure
-        request = self._waiting[ref] = Request(message)
+        request = self._waiting[ref] = Request(message, answerable)
         if self._outbox is not None:
             self._outbox.send_nowait(request)
         try:
@@ -78,11 +84,16 @@ class Requests:
             raise request.answer
         return request
 
-    def answer(self, ref: int, answer: Reply | Pong | RoomcastError) -> None:
+    def answer(self, ref: int, answer: Answer | RoomcastError) -> None:
         """Wake who waits for ``ref``, if anybody still does."""
         request = self._waiting.pop(ref, None)
         if request is not None:
             request.answer, request.answered = answer, trio.current_time()
+            request.done.set()
+
+    def sent(self, request: Request) -> None:
+        """It is on its way."""
+        if not request.answerable:
             request.done.set()
 
     def fail(self, failure: RoomcastError) -> None:

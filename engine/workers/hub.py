@@ -21,7 +21,7 @@ import trio
 from engine.brokers.base import Broker, Unavailable
 from engine.hub.hubs import make_hub
 from engine.link.base import End
-from engine.link.messages import VERSION, Down, Say, Stop, Up
+from engine.link.messages import VERSION, Down, Request, Say, Stop, Up
 from engine.link.unix import LinkRefused, greet_edge, link_limit
 from engine.workers.channel import Admit, Channel, Drain, Ended, Halted, Leave, Quit, Ready, Start
 from engine.workers.process import run
@@ -53,7 +53,7 @@ class _Way(End[Down, Up]):
         while messages := await self._link.receive():
             if not self._leaving.is_set():
                 return messages
-            if heard := [message for message in messages if not isinstance(message, Say)]:
+            if heard := [message for message in messages if not isinstance(message, Say | Request)]:
                 return heard
         return messages
 

@@ -40,6 +40,10 @@ class FakeRoom:
     :ivar events: the log; the offset of ``events[i]`` is ``i + 1``.
     :ivar kept: offsets up to this are no longer in the history.
     :ivar overlap: events before the position that a resume repeats.
+    :ivar state: ``[value, version]`` by kind and key; changes of it are events.
+    :ivar totals: all that are not in the counters.
+    :ivar recent: events that a snapshot shows.
+    :ivar page: offsets that a page has at most.
     :ivar received: client messages, decoded, of all connections.
     :ivar joins: those that were joins.
     :ivar on_join: called before each join is answered; returns an answer to send instead, or None.
@@ -56,6 +60,10 @@ class FakeRoom:
         self.overlap = 0
         self.heartbeat_ms = 60_000
         self.counters = [0, 1]
+        self.totals: dict[str, Any] = {}
+        self.state: dict[tuple[str, str], list[Any]] = {}
+        self.recent = 0
+        self.page = 100
         self.session = "s" * 20
         self.chooses = True
         self.received: list[Any] = []
@@ -135,7 +143,7 @@ class FakeRoom:
         if message[0] == 1:
             self.joins.append(message)
             await self.join(peer, message)
-        elif message[0] not in (2, 4):
+        elif message[0] not in (2, 4, 12):
             answer = self.on_request(message)
             if answer is None:
                 await self.answer(peer, message)
@@ -144,18 +152,49 @@ class FakeRoom:
         await self.notify()
 
     async def answer(self, peer: Peer, message: list[Any]) -> None:
-        ref = message[1]
-        if message[0] == 5:
-            await peer.send([38, ref, 1_700_000_000_000, "tomorrow"])
-        elif message[0] == 8:
-            await peer.send([35, ref, 0])
-        else:
-            if ref not in self.published:
-                body = message[3:]
-                event = comment(body[0], ref) if message[0] == 3 else [2, ["u0"], ref, *body]
-                self.published[ref] = len(self.events) + 1
-                await self.publish([event])
-            await peer.send([35, ref, 0, self.published[ref], "", 0, "tomorrow"])
+        kind, ref = message[:2]
+        match kind:
+            case 5:
+                await peer.send([38, ref, 1_700_000_000_000, "tomorrow"])
+            case 8 | 13 | 17:
+                await peer.send([35, ref, 0])
+            case 15:
+                await peer.page(ref, *message[3:])
+            case 16:
+                now = [[*key, *entry] for key, entry in self.state.items()]
+                await peer.send([41, ref, HANDLE, self.epoch, len(self.events), self.totals, now, "tomorrow"])
+            case _:
+                if ref not in self.published:
+                    event = self.event_of(message)
+                    self.published[ref] = len(self.events) + 1
+                    await self.publish([event])
+                await peer.send([35, ref, 0, self.published[ref], "", 0, "tomorrow"])
+
+    def event_of(self, message: list[Any]) -> list[Any]:
+        """What a request publishes."""
+        kind, ref, _, *fields = message
+        match kind:
+            case 3:
+                reply_to, mentions, lifetime_ms = fields[1:] or (0, [], 0)
+                linked = [reply_to, mentions, 1000 + lifetime_ms] if len(fields) > 1 else []
+                return [*comment(fields[0], ref), *linked]
+            case 7:
+                return [2, ["u0"], ref, *fields]
+            case 9:
+                action, user, offset, seconds, reason, _ = fields
+                return [5, ["u0"], action, user, [offset, offset] if offset else [], seconds * 1000, reason]
+            case 11:
+                return [4, ["u0"], ref, *fields[:2]]
+            case 14:
+                return self.changed_to(ref, "question", f"q{ref}", {"body": fields[0]})
+        return self.changed_to(ref, *fields[:3])
+
+    def changed_to(self, ref: int, kind: str, key: str, value: Any) -> list[Any]:
+        """Change the state; return the event."""
+        version = self.state.pop((kind, key), [None, 0])[1] + 1
+        if value is not None:
+            self.state[kind, key] = [value, version]
+        return [3, ["u0"], ref, kind, key, value, version]
 
     async def join(self, peer: Peer, message: list[Any]) -> None:
         instead = self.on_join(message)
@@ -217,13 +256,27 @@ class Peer:
 
     async def snapshot(self) -> None:
         room = self.room
-        await self.send([33, HANDLE, ROOM, room.epoch, self.covered, 900, room.counters, room.heartbeat_ms, "new"])
+        now = [[*key, *entry, "new"] for key, entry in room.state.items()]
+        begin = max(self.covered - room.recent, 0)
+        recent = [[begin + at + 1, 800 + at, event, "new"] for at, event in enumerate(room.events[begin : self.covered])]
+        frame = [33, HANDLE, ROOM, room.epoch, self.covered, 900, room.counters, room.heartbeat_ms]
+        await self.send([*frame, room.totals, now, recent, "new"])
+
+    async def page(self, ref: int, before: int, limit: int) -> None:
+        """The newest offsets below ``before``, as far as they are kept, at one millisecond each."""
+        room = self.room
+        last = min(before - 1 if before else len(room.events), len(room.events))
+        first = max(last + 1 - min(limit, room.page), room.kept + 1)
+        events = room.events[first - 1 : last]
+        times = [1000 + first + at for at in range(len(events))]
+        await self.send([40, ref, HANDLE, room.epoch, first, first - 1 + len(events), times, events, "new"])
 
     async def batch(self, first: int, last: int, events: list[Any] | None = None) -> None:
         """The offsets ``first..last``, by default as they are in the log, at one millisecond each."""
         events = self.room.events[first - 1 : last] if events is None else events
         delays = list(range(len(events)))
-        await self.send([34, HANDLE, self.room.epoch, first, last, 1000 + first, events, delays, self.room.counters])
+        frame = [34, HANDLE, self.room.epoch, first, last, 1000 + first, events, delays, self.room.counters]
+        await self.send([*frame, self.room.totals, "new"])
 
     async def close(self, code: int, reason: str = "") -> None:
         self.closing = trio.Event()

@@ -13,21 +13,19 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from engine import schema
+from engine.client.control import Bye, Joined, Pong, Reply
 from engine.client.follower import Follower, Statistics
 from engine.client.items import (
     Author,
-    Bye,
     Comment,
     Counters,
     Custom,
     Direct,
+    Event,
     Gap,
-    Joined,
     Omitted,
-    Pong,
     Position,
     ProtocolViolation,
-    Reply,
     Snapshot,
     Unknown,
 )
@@ -41,7 +39,7 @@ def joined(*, resumed: bool = False) -> list[Any]:
 
 
 def snapshot(offset: int, epoch: int = EPOCH) -> list[Any]:
-    return [33, HANDLE, "room", epoch, offset, 500, [3, 2], 25_000]
+    return [33, HANDLE, "room", epoch, offset, 500, [3, 2], 25_000, {}, [], []]
 
 
 def comment(offset: int) -> list[Any]:
@@ -59,6 +57,7 @@ def batch(first: int, last: int, **changes: Any) -> list[Any]:
         "events": [comment(offset) for offset in range(first, last + 1)],
         "delays": list(range(last - first + 1)),
         "counters": [3, 2],
+        "totals": {},
     }
     assert changes.keys() <= fields.keys()
     return [34, *(fields | changes).values()]
@@ -168,7 +167,9 @@ def test_elements_of_tomorrow_are_ignored_in_every_array() -> None:
     messages: list[list[Any]] = [
         joined(),
         snapshot(0),
-        batch(1, 2, events=[[1, ["u1", "Ann", {}, "new"], 0, "x", "new"], [0, 1, 1, "new"]], counters=[3, 2, 1]),
+        batch(
+            1, 2, events=[[1, ["u1", "Ann", {}, "", 0, "new"], 0, "x", 0, [], 0, "new"], [0, 1, 1, "new"]], counters=[3, 2, 1]
+        ),
         gap(3, 4),
         [35, 4, 0, 0, "", 0],
         [37, 4000, "", 0, 0],
@@ -350,13 +351,21 @@ LENGTH = 40
 
 @st.composite
 def rooms(draw: st.DrawFn) -> list[tuple[int, int, list[Any]]]:
-    """A log as (first, last, event): comments, events of tomorrow and omissions of several offsets."""
+    """A log as (first, last, event): events of all kinds, of tomorrow, too, and omissions of several offsets."""
     log: list[tuple[int, int, list[Any]]] = []
     offset = 1
     while offset <= LENGTH:
-        kind = draw(st.sampled_from(["comment", "comment", "unknown", "omitted"]))
+        kind = draw(st.sampled_from(["comment", "comment", "unknown", "omitted", "state", "notice", "moderated", "presence"]))
         count = draw(st.integers(1, 4)) if kind == "omitted" else 1
-        event = {"comment": comment(offset), "unknown": [9, offset], "omitted": [0, 3, count]}[kind]
+        event = {
+            "comment": comment(offset),
+            "unknown": [9, offset],
+            "omitted": [0, 3, count],
+            "state": [3, ["u1"], 0, "card", f"p{offset % 3}", draw(st.none() | st.just({"at": offset})), offset],
+            "notice": [4, ["u1"], 0, "soon", True],
+            "moderated": [5, ["u1"], "delete", "u2", [1, offset]],
+            "presence": [7, ["u1", "Ann", {}, "host", 3], True],
+        }[kind]
         log.append((offset, offset + count - 1, event))
         offset += count
     return log
@@ -406,7 +415,7 @@ def test_the_list_comes_out_whatever_the_batches_reconnects_overlaps_and_gaps(
                     (thing.first, thing.last)
                     if isinstance(thing, (Gap, Omitted))
                     else (thing.offset, thing.offset)
-                    if isinstance(thing, (Comment, Unknown))
+                    if isinstance(thing, Event)
                     else (1, 0)
                 )
                 for at in range(low, high + 1):
