@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from bench.redisproc import redis_server
 from engine.node import Node, open_node
 from engine.settings import Settings
 
 from .nodejs import install_ws
+from .people import Foreign, open_people
 from .viewers import JSON, MSGPACK, Viewer, open_viewer
 
 Running = Callable[[Settings], AbstractAsyncContextManager[Node]]
@@ -51,3 +57,22 @@ def connect(request: pytest.FixtureRequest, ws_home: Path) -> Connect:
         return open_viewer(request.param, url, codec, deflate=deflate, home=ws_home)
 
     return opened
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """One server for all."""
+    with tempfile.TemporaryDirectory() as directory, redis_server(Path(directory), "--save", "") as server:
+        yield server.url
+
+
+@pytest.fixture
+def redis(redis_url: str) -> dict[str, Any]:
+    """Settings of a Redis that this test has for itself."""
+    return {"url": redis_url, "prefix": f"test-{uuid4().hex}", "totals_seconds": 0.02}
+
+
+@pytest.fixture
+def foreign(request: pytest.FixtureRequest, ws_home: Path) -> Foreign:
+    """People in a room, every other one with `websockets`, the rest with Node's `ws`; who begins differs by link."""
+    return partial(open_people, ws_home, bool(request.node.callspec.params.get("running")))

@@ -161,7 +161,7 @@ async def test_custom_and_direct_need_a_permission(running: Running, connect: Co
         for each in (viewer, other):
             await each.until_offset(1)
             await each.settle()
-            assert each.events == {1: [2, ["server", "", {}], 0, "gift", '{"n": 1}']}
+            assert each.events == {1: [2, ["server", "", {}, "server", 0], 0, "gift", '{"n": 1}']}
             assert not each.directs
 
 

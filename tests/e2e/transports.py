@@ -283,9 +283,12 @@ async def upgrade(stream: trio.SocketStream, head: bytes) -> RawTransport:
 
 
 @asynccontextmanager
-async def _open_websockets(url: str, subprotocol: str, deflate: bool) -> AsyncIterator[Transport]:
+async def _open_websockets(
+    url: str, subprotocol: str, deflate: bool, headers: Mapping[str, str] | None
+) -> AsyncIterator[Transport]:
     async with connect(
         url,
+        additional_headers=headers,
         subprotocols=[Subprotocol(subprotocol)],
         compression="deflate" if deflate else None,
         proxy=None,
@@ -314,8 +317,11 @@ async def _open_trio_websocket(url: str, subprotocol: str) -> AsyncIterator[Tran
 
 
 @asynccontextmanager
-async def _open_node_ws(url: str, subprotocol: str, deflate: bool, home: Path) -> AsyncIterator[Transport]:
-    command = [str(NODE), str(SCRIPT), str(home), url, subprotocol, "true" if deflate else "false"]
+async def _open_node_ws(
+    url: str, subprotocol: str, deflate: bool, headers: Mapping[str, str] | None, home: Path
+) -> AsyncIterator[Transport]:
+    options = [subprotocol, "true" if deflate else "false", json.dumps(dict(headers or {}))]
+    command = [str(NODE), str(SCRIPT), str(home), url, *options]
     process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     transport = _NodeWs(process)
     try:
@@ -362,16 +368,17 @@ async def open_transport(
     """Connect with the library called ``make``.
 
     :param home: where `ws` is, for ``ws``.
-    :param headers: more of the request, for ``raw``; ``receive_buffer`` likewise.
+    :param headers: more of the request, not for ``trio-websocket``.
+    :param receive_buffer: SO_RCVBUF, for ``raw``.
     """
     match make:
         case "websockets":
-            opened: Any = _open_websockets(url, subprotocol, deflate)
+            opened: Any = _open_websockets(url, subprotocol, deflate, headers)
         case "trio-websocket":
             opened = _open_trio_websocket(url, subprotocol)
         case "ws":
             assert home is not None
-            opened = _open_node_ws(url, subprotocol, deflate, home)
+            opened = _open_node_ws(url, subprotocol, deflate, headers, home)
         case _:
             opened = _open_raw(url, subprotocol, deflate, headers, receive_buffer)
     async with opened as transport:

@@ -1,13 +1,14 @@
 """A viewer for tests, over any transport: speaks the protocol from its description alone, and judges what it is told.
 
 Owns an independent reading of wire protocol v1: nothing of `engine` but the numbers of codes is used. Every batch is checked
-against what came before; a hole, an overlap or a repetition fails the test at once, wherever it happens.
+against what came before; a hole, an overlap, a repetition, a total that goes down, or an event that this viewer was told is
+deleted, fails the test at once, wherever it happens.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -19,6 +20,9 @@ import trio
 from .transports import Gone, RawTransport, Transport, open_transport
 
 __all__ = [
+    "ASK",
+    "CHANGE",
+    "CHOOSE",
     "COMMENT",
     "CUSTOM",
     "DIRECT",
@@ -26,11 +30,17 @@ __all__ = [
     "JSON",
     "LEAVE",
     "LIKE",
+    "MODERATE",
     "MSGPACK",
+    "NOTICE",
+    "PATIENCE",
     "PING",
     "QUALITY",
-    "PATIENCE",
+    "READ_HISTORY",
+    "READ_STATE",
+    "RECEIPT",
     "Reply",
+    "VOTE",
     "Viewer",
     "open_viewer",
 ]
@@ -42,6 +52,11 @@ _CONNECTIONS = count(1)
 
 MSGPACK, JSON = "roomcast.v1.msgpack", "roomcast.v1.json"
 JOIN, LEAVE, COMMENT, LIKE, PING, QUALITY, CUSTOM, DIRECT = range(1, 9)
+MODERATE, CHANGE, NOTICE, RECEIPT, VOTE, ASK, READ_HISTORY, READ_STATE, CHOOSE = range(9, 18)
+_OMITTED, _COMMENT, _CUSTOM, _STATE, _NOTICE, _MODERATED = range(6)
+_BODY = {_COMMENT: 3, _CUSTOM: 4, _NOTICE: 3}
+_GROWING = ("peak", "reactions", "withheld", "receipts")
+"""Totals that never go down."""
 
 
 class Reply(NamedTuple):
@@ -60,6 +75,9 @@ class Viewer:
     :ivar events: by offset, in order of arrival, of the epoch it is in; ``position`` is (epoch, offset).
     :ivar told: kinds of server messages in order of arrival.
     :ivar overlap: events that came again because a resume began with a whole frame.
+    :ivar omitted: offsets that carried no event, with the reason; ``gone`` those that moderators deleted.
+    :ivar state: entries by kind and key, each with its version; ``totals`` as told so far.
+    :ivar recent: what the snapshot showed, by offset.
     """
 
     def __init__(self, transport: Transport, subprotocol: str) -> None:
@@ -82,6 +100,12 @@ class Viewer:
         self.told: list[int] = []
         self.heartbeats = 0
         self.overlap = 0
+        self.omitted: dict[int, int] = {}
+        self.gone: set[int] = set()
+        self.state: dict[tuple[str, str], tuple[Any, int]] = {}
+        self.totals: dict[str, Any] = {}
+        self.recent: dict[int, list[Any]] = {}
+        self.answers: dict[int, list[Any]] = {}
         self._catching_up = False
         self._asked: tuple[int, int] | None = None
 
@@ -111,7 +135,21 @@ class Viewer:
     @property
     def bodies(self) -> list[str]:
         """What was said, in order."""
-        return [event[-1] for event in self.events.values()]
+        return [event[_BODY[event[0]]] for event in self.events.values() if event[0] in _BODY]
+
+    @property
+    def shown(self) -> dict[int, str]:
+        """What is on this viewer's screen: what was said and not deleted, by offset."""
+        known = {**self.recent, **self.events}
+        return {offset: event[_BODY[event[0]]] for offset, event in sorted(known.items()) if event[0] in _BODY}
+
+    def of_kind(self, kind: int) -> list[list[Any]]:
+        """The events of one kind that came, in order."""
+        return [event for event in self.events.values() if event[0] == kind]
+
+    def value(self, kind: str, key: str = "") -> Any:
+        """The value of an entry of the room's state; None if there is none."""
+        return self.state.get((kind, key), (None, 0))[0]
 
     def encode(self, *message: Any) -> str | bytes:
         """A message in this viewer's codec."""
@@ -141,7 +179,7 @@ class Viewer:
         assert reply.code == 0, reply
         return reply.offset
 
-    async def join(
+    async def knock(
         self,
         room: str,
         position: tuple[int, int] | None = None,
@@ -149,20 +187,77 @@ class Viewer:
         session: str | None = None,
         name: str | None = None,
         attributes: Mapping[str, str] | None = None,
-    ) -> list[Any]:
-        """Enter a room and return the answer; the viewer has a position when this returns."""
+        token: str | None = None,
+        feed: str = "",
+    ) -> Reply | None:
+        """Ask to enter a room and return the refusal, None if there is none."""
         self.refs += 1
         self._asked = position
         self.joined = []
         epoch, offset = position or (0, 0)
-        await self.send(JOIN, self.refs, room, epoch, offset, session, name, dict(attributes or {}))
+        more: list[Any] = [token, feed] if token is not None or feed else []
         ref = self.refs
+        await self.send(JOIN, ref, room, epoch, offset, session, name, dict(attributes or {}), *more)
         await self.until(lambda: bool(self.joined) or ref in self.replies)
-        assert self.joined, (self.replies, self.faults)
+        if not self.joined:
+            return self.replies[ref]
         assert self.joined[1] == ref
+        return None
+
+    async def join(self, room: str, position: tuple[int, int] | None = None, **more: Any) -> list[Any]:
+        """As `knock`, which must succeed; return the answer. The viewer has a position when this returns."""
+        refusal = await self.knock(room, position, **more)
+        assert refusal is None, (refusal, self.faults)
         if not self.joined[6]:
             await self.until(lambda: self.position is not None and self._asked is None)
         return self.joined
+
+    async def act(self, kind: int, *fields: Any) -> Reply:
+        """Send a request about the room that must succeed."""
+        reply = await self.ask(kind, self.handle, *fields)
+        assert reply.code == 0, reply
+        return reply
+
+    async def change(self, kind: str, key: str, value: Any, *more: Any) -> None:
+        """Change the room's state, and see it."""
+        known = self.state.get((kind, key), (None, 0))[1]
+        await self.act(CHANGE, kind, key, value, *more)
+        if value is None:
+            await self.until(lambda: (kind, key) not in self.state)
+        else:
+            await self.until(lambda: self.state.get((kind, key), (None, 0))[1] > known)
+
+    async def read(self, kind: int, *fields: Any) -> list[Any]:
+        """Send a request whose answer is a message of its own, and return that."""
+        self.refs += 1
+        ref = self.refs
+        await self.send(kind, ref, self.handle, *fields)
+        await self.until(lambda: ref in self.answers or ref in self.replies)
+        assert ref in self.answers, self.replies[ref]
+        return self.answers.pop(ref)
+
+    async def past(self, limit: int = 100) -> dict[int, list[Any]]:
+        """All of the room's history, page by page from its end, by offset; tombstones by each of their offsets."""
+        found: dict[int, list[Any]] = {}
+        before = 0
+        while True:
+            _, _, handle, _, first, last, times, events = await self.read(READ_HISTORY, before, limit)
+            assert handle == self.handle
+            assert len(times) == len(events)
+            assert times == sorted(times)
+            assert not before or last == before - 1, "pages join"
+            assert last - first < limit
+            if last < first:
+                return dict(sorted(found.items()))
+            offset = first
+            for event in events:
+                for _ in range(event[2] if event[0] == _OMITTED else 1):
+                    found[offset] = event
+                    offset += 1
+            assert offset == last + 1, "a page accounts for all of its offsets"
+            before = first
+            if first == 1:
+                return dict(sorted(found.items()))
 
     # -- in --------------------------------------------------------------------------------------------------------
 
@@ -212,11 +307,15 @@ class Viewer:
                     self.position, self._asked = self._asked, None
                     self._catching_up = True
             case 33:
-                handle, _, epoch, offset, _, counters, _ = fields
+                handle, _, epoch, offset, _, counters, _, totals, state, recent = fields
                 assert handle == self.handle
                 self.snapshots.append(message)
                 self.position, self._asked = (epoch, offset), None
                 self.counters = (counters[0], counters[1])
+                self.totals = dict(totals)
+                self.state = {(kind, key): (value, version) for kind, key, value, version in state}
+                self.recent = {at: event for at, _, event in recent}
+                assert all(at <= offset and event[0] != _OMITTED for at, event in self.recent.items())
             case 34:
                 self._batch(*fields)
             case 35:
@@ -234,6 +333,14 @@ class Viewer:
                 self.pongs[fields[0]] = fields[1]
             case 39:
                 self.directs.append(message)
+            case 40:
+                self.answers[fields[0]] = message
+                for offset, event in zip(_offsets(fields[3], fields[6]), fields[6], strict=True):
+                    assert offset not in self.gone or event[0] == _OMITTED, f"{offset} is deleted: {event}"
+            case 41:
+                self.answers[fields[0]] = message
+                self.totals |= fields[4]
+                self.state = {(kind, key): (value, version) for kind, key, value, version in fields[5]}
             case _:
                 raise AssertionError(f"a kind that the protocol does not have: {message}")
 
@@ -257,6 +364,7 @@ class Viewer:
         events: list[Any],
         delays: list[int],
         counters: list[int],
+        totals: dict[str, Any],
     ) -> None:
         assert handle == self.handle, "a batch of another room"
         assert self.position is not None, "a batch before a snapshot"
@@ -271,18 +379,64 @@ class Viewer:
         offset = first
         for index, event in enumerate(events):
             count = event[2] if event[0] == 0 else 1
-            if offset <= head:
+            assert offset not in self.gone or event[0] == _OMITTED, f"{offset} is deleted: {event}"
+            if event[0] == _OMITTED:
+                self.omitted |= dict.fromkeys(range(max(offset, head + 1), offset + count), event[1])
+            elif offset <= head:
                 self.overlap += 1
             else:
                 self.events[offset] = event
                 self.times[offset] = time + (delays[index] if delays else 0)
+                self._happen(event)
             offset += count
         assert offset == last + 1, "a batch accounts for all of its offsets"
         if not events:
             self.heartbeats += 1
         self.position = (epoch, max(last, head))
         if counters:
+            assert counters[0] >= self.counters[0], "likes go up only"
             self.counters = (counters[0], counters[1])
+        for name in _GROWING:
+            assert _grows(self.totals.get(name), totals.get(name)), f"{name}: {self.totals} then {totals}"
+        self.totals |= totals
+
+    def _happen(self, event: list[Any]) -> None:
+        """What an event means for the screen."""
+        if event[0] == _STATE:
+            _, _, _, kind, key, value, version = event[:7]
+            # A snapshot may know already what this tells.
+            if version > self.state.get((kind, key), (None, 0))[1]:
+                self.state[kind, key] = (value, version)
+                if value is None:
+                    del self.state[kind, key]
+        elif event[0] == _MODERATED:
+            stretches = event[4]
+            for first, last in zip(stretches[::2], stretches[1::2], strict=True):
+                # Tombstones that come from now on are told by their offsets.
+                self.gone |= set(range(first, last + 1))
+            for offset in self.gone & self.events.keys():
+                self.omitted[offset] = 1
+                del self.events[offset]
+            for offset in self.gone & self.recent.keys():
+                del self.recent[offset]
+
+
+def _offsets(first: int, events: list[Any]) -> Iterator[int]:
+    """Of each event the first offset for which it stands."""
+    for event in events:
+        yield first
+        first += event[2] if event[0] == _OMITTED else 1
+
+
+def _grows(old: Any, new: Any) -> bool:
+    if new is None or old is None:
+        return True
+    if isinstance(old, dict):
+        # Of reactions only the most given are told.
+        return all(_grows(old[name], value) for name, value in new.items() if name in old)
+    if isinstance(old, list):
+        return all(a <= b for a, b in zip(old, new, strict=True))
+    return bool(old <= new)
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from e2e.viewers import COMMENT, JSON, MSGPACK, Reply, Viewer, open_viewer
 
 from engine.errors import Code, Refused
 from engine.link import memory_link
-from engine.link.messages import Likes, OpenRoom, Presence, RefuseRoom, Say
+from engine.link.messages import Arrivals, Likes, OpenRoom, Presence, RefuseRoom, Say
 
 from .cutting import Cutting, open_cutting
 from .nodes import until_new_epoch
@@ -337,7 +337,7 @@ async def test_an_event_said_twice_before_the_answer_is_held_once() -> None:
             messages = [*await theirs.receive()]
             while not any(isinstance(message, Say) for message in messages):
                 messages += await theirs.receive()
-            assert [type(message) for message in messages] == [OpenRoom, Presence, Say]
+            assert [type(message) for message in messages] == [OpenRoom, Presence, Arrivals, Say]
             theirs.close()
         await cutting.link(0)
         await viewer.until_offset(1)

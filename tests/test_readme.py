@@ -1,0 +1,49 @@
+"""What README shows of a room is true: its program runs, its requests are requests, its calls exist."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.backend import Room
+from engine.client import Client
+from engine.node import Node
+from engine.schema import JSON
+
+sys.path.insert(0, str(Path(__file__).parent))
+from readme import ROOT, block
+
+README = (ROOT / "README.md").read_text("utf-8")
+ROOM = README[README.index("## What a room can do") : README.index("## Tuning")]
+
+
+def test_the_program_runs() -> None:
+    done = subprocess.run([sys.executable, "-c", block("room.py")], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Moderated(" in done.stdout
+
+
+REQUESTS = re.findall(r"`(\[\d+, .*?\])`", ROOM) + re.findall(r"^→ (\[.*?\]) ", ROOM, re.MULTILINE)
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_the_requests_are_requests(request_: str) -> None:
+    message = json.loads(re.sub(r"\bh\b", "15320498277187", request_.replace("g-mZ0u…", "g-mZ0u" + "x" * 16)))
+    JSON.decode(json.dumps(message).encode())
+
+
+def test_there_are_as_many_as_there_should_be() -> None:
+    assert len(REQUESTS) > 20
+
+
+@pytest.mark.parametrize(("name", "kind"), [("room", Room), ("viewer", Client), ("node", Node)])
+def test_the_calls_exist(name: str, kind: type) -> None:
+    called = set(re.findall(rf"\b{name}\.(\w+)\(", ROOM))
+    assert called
+    assert called <= {each for each, _ in inspect.getmembers(kind)}, called
