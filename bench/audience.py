@@ -25,6 +25,7 @@ class Audience:
 
     :ivar sizes: viewers of each room; ``starts`` the number of its first.
     :ivar senders: numbers of all speakers, in the order in which they take turns.
+    :ivar hosts: number of one viewer of each room, who says its notices; empty if there are none.
     :ivar slow: numbers of those who do not keep up; never speakers.
     """
 
@@ -34,6 +35,9 @@ class Audience:
         self.starts = list(accumulate(self.sizes, initial=0))[:-1]
         self.everybody = sum(self.sizes)
         self.senders = self._senders()
+        self.hosts = (
+            tuple(start + size - 1 for start, size in zip(self.starts, self.sizes, strict=True)) if load.notices else ()
+        )
         self.slow = frozenset(self._others(round(self.everybody * load.slow_share)))
 
     def room_of(self, viewer: int) -> int:

@@ -16,10 +16,12 @@ from bench.engineproc import cpu_ns, wait_ns
 from bench.generator.process import Share
 from bench.generator.sender import Plan
 
-__all__ = ["Closing", "Fleet", "Heads"]
+__all__ = ["Closing", "Fleet", "Heads", "RoomTotals"]
 
 POLL_SECONDS = 0.05
 
+RoomTotals = dict[str, dict[str, int]]
+"""Room → total by its name (`bench.generator.totals`)."""
 Heads = dict[str, list[int]]
 """Room → [epoch, offset]; keys are strings, as JSON wants them."""
 
@@ -47,7 +49,10 @@ class Fleet:
     def __init__(self, share: Share, processes: int, stall_seconds: float) -> None:
         self._stall_seconds = stall_seconds
         self._ranges = split(share.stop, processes)
-        shares = [replace(share, first=part.start, stop=part.stop) for part in self._ranges]
+        shares = [
+            replace(share, first=part.start, stop=part.stop, number=number, processes=processes)
+            for number, part in enumerate(self._ranges)
+        ]
         self._children = Children("bench.generator.process", map(asdict, shares))
         self.ask = self._children.ask
 
@@ -77,7 +82,7 @@ class Fleet:
         self._watch(_none("opening"), "joined", progress)
         joined = self.total("joined")
         if joined != stop:
-            report = self.ask("report", heads={}, likes={})
+            report = self.ask("report", heads={}, totals={})
             faults = [fault for answer in report for fault in answer["faults"]]
             raise ChildError(f"{joined} of {stop} viewers joined; first fault: {faults[0] if faults else 'none'}")
 
@@ -132,16 +137,17 @@ class Fleet:
                 return False
             time.sleep(POLL_SECONDS)
 
-    def wait_liked(self, progress: Callable[[int], None]) -> bool:
-        """Wait until every room's counter shows every like. False: it stalled."""
-        return self._watch(_none("unliked"), "deliveries", progress, likes=self.likes())
+    def wait_told(self, progress: Callable[[int], None]) -> bool:
+        """Wait until every viewer was told every like, every reaction, and everything withheld. False: it stalled."""
+        return self._watch(_none("untold"), "deliveries", progress, totals=self.totals())
 
-    def likes(self) -> dict[str, int]:
-        """Likes sent so far, by room."""
-        rooms: Counter[str] = Counter()
-        for answer in self.ask("likes"):
-            rooms.update(answer["likes_by_room"])
-        return dict(rooms)
+    def totals(self) -> RoomTotals:
+        """What each room is to tell so far."""
+        rooms: dict[str, Counter[str]] = {}
+        for answer in self.ask("totals"):
+            for room, counts in answer["totals"].items():
+                rooms.setdefault(room, Counter()).update(counts)
+        return {room: dict(counts) for room, counts in rooms.items()}
 
     def entitled(self) -> int:
         """Offsets that all viewers together are entitled to so far."""
@@ -197,7 +203,7 @@ class Fleet:
             state = tuple(
                 status[key]
                 for status in statuses
-                for key in ("joined", "frames", "sent", "accepted", "likes", "likes_sent", "limit_frames", "storms")
+                for key in ("joined", "frames", "sent", "accepted", "likes", "likes_sent", "limit_frames", "storms", "visits")
             )
             if state != latest or any(status["scheduled"] for status in statuses):
                 latest, moved = state, now

@@ -225,8 +225,8 @@ class _Match:
 
     async def _verify(self, record: Record) -> None:
         heads = await trio.to_thread.run_sync(self._fleet.heads)
-        reports = await trio.to_thread.run_sync(partial(self._fleet.ask, "report", heads=heads, likes={}))
-        record.certificate = certify(reports, 0, ())
+        reports = await trio.to_thread.run_sync(partial(self._fleet.ask, "report", heads=heads, totals={}))
+        record.certificate = certify(reports, {}, ())
         record.set(deliveries=record.certificate.delivered)
         expected = self._sequence * self._viewers
         if record.certificate.delivered != expected:

@@ -19,7 +19,7 @@ from bench.generator.body import BODY_BYTES_MAX, BODY_BYTES_MIN
 
 __all__ = ["FAULT_KINDS", "KINDS", "Field", "Load", "LoadError", "changed", "load_fields"]
 
-KINDS: Final = ("comment", "like")
+KINDS: Final = ("comment", "like", "reaction")
 """What a sender can send."""
 FAULT_KINDS: Final = ("edge", "hub", "node", "hang", "pause", "redis", "failover", "cut", "slow")
 """What can fail; `bench.faults` says how."""
@@ -43,21 +43,36 @@ class Load:
     in_flight: Annotated[int, Ge(1), Le(4096), doc("Handshakes at once, per generator process.")] = 128
 
     speech: Annotated[
-        Literal["silence", "burst", "rate", "flood"],
+        Literal["silence", "burst", "rate", "flood", "taps", "visits"],
         doc(
             "silence: nobody speaks; burst: all senders at one instant; rate: at fixed intended times; "
-            "flood: each sender keeps `window` messages unanswered."
+            "flood: each sender keeps `window` messages unanswered; taps: likes and reactions, of which each sender tells "
+            "its sum once a second; visits: others come and go, in turn with bare handshakes."
         ),
     ] = "rate"
     senders: Annotated[int, Ge(1), doc("Viewers of an average room who speak.")] = 10
-    rate: Annotated[float, Gt(0), doc("Messages a second in an average room (speech = rate).")] = 10.0
-    seconds: Annotated[float, Ge(0), Le(864_000), doc("Length of the measured phase (rate, silence).")] = 10.0
+    rate: Annotated[
+        float, Gt(0), doc("Messages, taps or visits a second in an average room (speech = rate, taps, visits).")
+    ] = 10.0
+    seconds: Annotated[
+        float, Ge(0), Le(864_000), doc("Length of the measured phase (rate, taps, silence); of each of several (visits).")
+    ] = 10.0
     messages: Annotated[int, Ge(0), doc("Messages of all senders (burst, flood); 0: one each.")] = 0
-    bursts: Annotated[int, Ge(1), Le(10_000), doc("How many bursts, one a second (burst).")] = 1
+    bursts: Annotated[
+        int, Ge(1), Le(10_000), doc("How many bursts, one a second (burst); how many phases of each kind (visits).")
+    ] = 1
     window: Annotated[int, Ge(1), Le(10_000), doc("Unanswered messages of a sender (flood).")] = 64
-    kinds: Annotated[dict[str, float], doc("Shares of what is sent: comment, like.")] = field(
+    kinds: Annotated[dict[str, float], doc("Shares of what is sent: comment, like; of taps: like, reaction.")] = field(
         default_factory=lambda: {"comment": 1.0}
     )
+    notices: Annotated[
+        float, Ge(0), Le(1000), doc("Notices a second that a host of each room says meanwhile (speech = rate).")
+    ] = 0.0
+    withhold: Annotated[
+        Literal["configured", "newest", "sampled", "authors", "levels"],
+        doc("Which comments a room beyond its budget withholds; with levels, speakers have some, from 0 to 255."),
+    ] = "configured"
+    notable_share: Annotated[float, Ge(0), Le(1), doc("Visitors who are moderators, whose coming and going is told.")] = 0.0
     text: Annotated[Literal["mixed", "chinese", "english", "emoji"], doc("What comments are made of.")] = "mixed"
     body_bytes: Annotated[
         int, Ge(0), Le(BODY_BYTES_MAX), doc(f"Length of a comment, at least {BODY_BYTES_MIN}; 0: lengths as in real rooms.")
@@ -106,6 +121,15 @@ class Load:
     def everybody(self) -> int:
         """Viewers of all rooms."""
         return self.viewers * self.rooms
+
+    @property
+    def secret(self) -> str:
+        """Of the tokens with which hosts, moderators and speakers with a level join; empty: there are none."""
+        return (
+            f"secret of the benchmark {self.seed:032}"
+            if self.notices or self.notable_share or self.withhold == "levels"
+            else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +197,12 @@ def _contradictions(load: Load) -> list[str]:
         faults.append(f"kinds: {', '.join(unknown)} cannot be sent; what can: {', '.join(KINDS)}")
     elif not load.kinds or min(load.kinds.values()) < 0 or sum(load.kinds.values()) <= 0:
         faults.append("kinds: shares must not be negative, and one of them positive")
+    elif load.speech == "taps" and load.kinds.get("comment"):
+        faults.append("kinds: taps are likes and reactions")
+    elif load.speech != "taps" and load.kinds.get("reaction"):
+        faults.append('kinds: reactions are given with speech = "taps" only')
+    if load.notices and (load.speech != "rate" or load.storm_share or load.slow_share or load.faults):
+        faults.append('notices: during speech = "rate" only, without slow viewers, storms and faults')
     if 0 < load.body_bytes < BODY_BYTES_MIN:
         faults.append(f"body_bytes: at least {BODY_BYTES_MIN}, or 0 for lengths as in real rooms")
     if load.storm_share and load.speech != "rate":
@@ -186,6 +216,6 @@ def _contradictions(load: Load) -> list[str]:
         faults.append(f"fault_kinds: {', '.join(unknown)} cannot fail; what can: {', '.join(FAULT_KINDS)}")
     if load.nodes > 1 and load.broker == "memory":
         faults.append("nodes: several nodes share a Redis: broker is redis, sentinel or given")
-    if load.speech == "rate" and not load.seconds:
-        faults.append('seconds: speech = "rate" needs a length')
+    if load.seconds < {"rate": 1e-9, "taps": 1, "visits": 1}.get(load.speech, 0):
+        faults.append(f'seconds: speech = "{load.speech}" needs a length')
     return faults

@@ -41,6 +41,8 @@ TEXT_BYTES: Final = 48
 """Of a comment as people write it, on average, with what the generator puts before it."""
 ENDLESS: Final = 1_000_000_000
 """Messages of a schedule that is ended by a word."""
+VISITS_SHOWN: Final = 100_000
+"""Visits a minute for which the share of a core is told."""
 SPARE_VIEWERS: Final = 0.97
 """Share of the engine's places that a shrunken load fills."""
 
@@ -140,6 +142,9 @@ def _speak(stage: Stage) -> None:
         return
     if load.speech == "burst":
         time.sleep(COUNTERS_SECONDS)
+    if load.speech == "visits":
+        _be_visited(stage)
+        return
     plan = _plan(stage)
     if load.faults:
         _suffer(stage, plan)
@@ -155,6 +160,28 @@ def _speak(stage: Stage) -> None:
     _compare(stage, phase, calm)
     if slow:
         _judge_slow(stage)
+
+
+def _be_visited(stage: Stage) -> None:
+    """Bare handshakes and whole visits in turn, so that what else goes on in the machine falls on both alike."""
+    load = stage.load
+    rate = load.rate * load.rooms
+    plan = Plan(speech="visits", total=max(1, round(rate * load.seconds)), senders=(), rate=rate)
+    cost: dict[bool, list[float]] = {True: [], False: []}
+    for number in range(load.bursts):
+        for bare in (True, False):
+            phase = stage.phase(f"{'bare handshakes' if bare else 'visits'} {number + 1}", replace(plan, bare=bare))
+            cost[bare].append(phase.engine_cpu * 1e6 / plan.total)
+            if not bare:
+                stage.describe(phase)
+    beyond = median(whole - part for whole, part in zip(cost[False], cost[True], strict=True))
+    stage.record.set(
+        handshake_cpu_us=median(cost[True]),
+        visit_cpu_us=median(cost[False]),
+        presence_cpu_us=beyond,
+        presence_core_share=beyond / 1e6 * VISITS_SHOWN / 60,
+        visits=load.bursts * plan.total,
+    )
 
 
 def _suffer(stage: Stage, plan: Plan) -> None:
@@ -176,13 +203,17 @@ def _plan(stage: Stage) -> Plan:
     load, senders = stage.load, stage.audience.senders
     likes = load.kinds.get("like", 0.0) / sum(load.kinds.values())
     common: dict[str, Any] = {"senders": senders, "like_share": likes, "window": load.window}
+    if load.speech == "taps":
+        seconds, each = round(load.seconds), max(1, round(load.rate * load.rooms / len(senders)))
+        taps = each * len(senders)
+        return Plan(speech="taps", total=taps * seconds, rate=taps, **common)
     if load.speech == "rate":
         rate = load.rate * load.rooms
         total = max(1, round(rate * load.seconds))
         if load.slow_share and load.slow_kind == "stopped":
             # Longer than the lag limit, too: it is judged when there is something new to send.
             total = max(total, _felt(stage), round(rate * _lag_seconds(stage) * LAG_SLACK))
-        return Plan(speech="rate", total=total, rate=rate, **common)
+        return Plan(speech="rate", total=total, rate=rate, hosts=stage.audience.hosts, notices=load.notices, **common)
     total = max(len(senders), load.messages // len(senders) * len(senders))
     return Plan(speech=load.speech, total=total, bursts=load.bursts if load.speech == "burst" else 1, **common)
 

@@ -74,12 +74,16 @@ def _sections(value: Any) -> bool:
 
 
 def common_sections(load: Load) -> Sections:
-    """Settings that every run needs: a free port on loopback, no rate limits, a quiet log."""
+    """Settings that every run needs: a free port on loopback, no rate limits, a quiet log, and what the load asks for."""
     sections: Sections = {
         "edge": {"host": "127.0.0.1", "port": 0, "compression": load.compression},
         "limits": OPEN_LIMITS,
         "log": {"level": "warning"},
     }
+    if load.withhold != "configured":
+        sections["limits"] = OPEN_LIMITS | {"withhold": load.withhold}
+    if load.secret:
+        sections["access"] = {"secret": load.secret}
     if load.workers:
         sections["node"] = {"workers": load.workers}
     return sections

@@ -10,7 +10,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from statistics import fmean
+from typing import Any, Final
 
 from bench.audience import Audience
 from bench.certificate import certify
@@ -30,6 +31,8 @@ __all__ = ["PROCESS_VIEWERS", "Phase", "Stage"]
 
 PROCESS_VIEWERS: Final = 18_000
 """Connections of one generator process; the hard limit on descriptors is often 20,000."""
+CLOCK_MS: Final = 2
+"""By how much a time in milliseconds may be off."""
 LEAD_SECONDS: Final = 0.3
 """From the order to the first intended send, so that every process has prepared its part."""
 
@@ -38,6 +41,8 @@ LEAD_SECONDS: Final = 0.3
 class Phase:
     """What one phase cost and brought.
 
+    :ivar withheld: comments that were.
+    :ivar counted: batches of all rooms that carried nothing but counters and totals.
     :ivar expected: deliveries that became due in it.
     :ivar generator: CPU seconds, and seconds waiting for a core, of each generator process.
     :ivar samples: as in `bench.report.record.Record`.
@@ -51,6 +56,8 @@ class Phase:
     sent: int
     accepted: int
     likes_sent: int
+    withheld: int
+    counted: int
     expected: int
     start_ns: int
     before: Sample
@@ -187,7 +194,7 @@ class Stage:
         old, cost, entitled = fleet.ask("status"), fleet.cost(), fleet.entitled()
         start_ns = time.monotonic_ns() + int(LEAD_SECONDS * 1e9)
         sampler = Sampler(self.site.sample, fleet, self.show, start_ns, plan)
-        endless = during is not None or (plan.speech == "flood" and plan.like_share == 1)
+        endless = during is not None or plan.speech in ("taps", "visits") or (plan.speech == "flood" and plan.like_share == 1)
         interrupted: KeyboardInterrupt | None = None
         try:
             with self.show.task(label, None if endless else self._due(plan)) as progress:
@@ -202,8 +209,8 @@ class Stage:
                     fleet.ask("hush")
                 complete = fleet.wait_answered(note)
                 complete = fleet.wait_delivered(note) and complete
-                if plan.like_share and not self.load.faults:
-                    complete = fleet.wait_liked(note) and complete
+                if not self.load.faults:
+                    complete = fleet.wait_told(note) and complete
         except KeyboardInterrupt as error:
             interrupted, complete = error, True
         if not complete:
@@ -228,6 +235,8 @@ class Stage:
             sent=grown("sent"),
             accepted=grown("accepted"),
             likes_sent=grown("likes_sent"),
+            withheld=grown("withheld"),
+            counted=max(int(b["counted"]) - int(a["counted"]) for a, b in zip(old, new, strict=True)),
             expected=fleet.entitled() - entitled,
             start_ns=start_ns,
             before=before,
@@ -295,6 +304,10 @@ class Stage:
             engine_cpu_share=cpu / phase.wall,
             engine_cpu_us_per_message=cpu * 1e6 / messages if messages else None,
             hub_cpu_seconds=hub_cpu,
+            counter_batches=phase.counted if phase.likes_sent or phase.withheld else None,
+            taps_per_second=phase.likes_sent / self.load.seconds if self.load.speech == "taps" else None,
+            offered_per_second=phase.sent / self.load.seconds if phase.withheld else None,
+            accepted_per_second=phase.accepted / self.load.seconds if phase.withheld else None,
             engine_memory_bytes=phase.after.rss_bytes,
             engine_memory_growth_bytes=phase.after.rss_bytes - phase.before.rss_bytes,
             generator_cpu_seconds=phase.generator_cpu,
@@ -360,9 +373,10 @@ class Stage:
     def finish(self) -> None:
         """Final checks of every process and across them, orderly closing, the engine's last words: the certificate."""
         record, fleet = self.record, self.fleet
-        likes = fleet.likes()
-        reports = fleet.ask("report", heads=fleet.heads(), likes=likes)
-        record.certificate = certify(reports, sum(likes.values()), self._failures)
+        totals = fleet.totals()
+        reports = fleet.ask("report", heads=fleet.heads(), totals=totals)
+        record.certificate = certify(reports, totals, self._failures)
+        self._describe_senders(reports)
         joins, returns = Histogram(), Histogram()
         for report in reports:
             joins.merge(Histogram.load(report["join_times"]))
@@ -382,12 +396,26 @@ class Stage:
         statuses = self.site.stop()
         record.certificate.close(closing, self.site.statistics)
         edge, hub = ((self.site.statistics or {}).get(role, {}) for role in ("edge", "hub"))
+        if hub.get("snapshots"):
+            record.set(snapshots_built=hub["snapshots"])
         if hub.get("link_bytes") and hub["batches"]:
             record.set(link_bytes_per_batch=hub["link_bytes"] / hub["batches"])
         if edge.get("frames_sent"):
             record.set(pass_us_per_frame=edge["fanout_seconds"] * 1e6 / edge["frames_sent"])
         for status in filter(None, statuses):
             record.certificate.add(f"engine: it ended with status {status}")
+
+    def _describe_senders(self, reports: list[Any]) -> None:
+        """Figures of counters and of what was withheld."""
+        record, config = self.record, self.record.config
+        apart = min((apart for report in reports for apart in report["apart_ms"]), default=None)
+        record.set(counters_apart_ms=apart)
+        grid = float(config.get("room", {}).get("tick_grid_seconds", 0.02)) * 1000
+        if apart is not None and apart < grid - CLOCK_MS:
+            record.certificate.add(f"counters: two batches of counters {apart} ms apart, a tick is {grid:g} ms at least")
+        if record.certificate.withheld_comments:
+            shares = [accepted / said for report in reports for said, accepted in report["shares"] if said]
+            record.set(accepted_share=fmean(shares), accepted_least=min(shares), accepted_most=max(shares))
 
     def broken(self, error: Exception | KeyboardInterrupt) -> None:
         """Keep what is known when a run ends early."""

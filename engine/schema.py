@@ -474,6 +474,7 @@ class ModeratedEvent(Struct, array_like=True, frozen=True, tag=5, gc=False):
 class HeldEvent(Struct, array_like=True, frozen=True, tag=6, gc=False):
     """``[6, author, session, ref, event, reason]``: backstage, a comment that waits for a moderator's decision.
 
+    :ivar session: tells the sender's from others; not the secret itself.
     :ivar event: the comment's event as it will be published.
     """
 

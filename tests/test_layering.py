@@ -70,7 +70,27 @@ def offences(package: str, forbidden: set[str]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("package", ["engine.ws", "engine.room", "engine.schema", "engine.access", "engine.errors"])
+@pytest.mark.parametrize(
+    "package",
+    [
+        "engine.ws",
+        "engine.room",
+        "engine.schema",
+        "engine.access",
+        "engine.errors",
+        "engine.folding",
+        "engine.text",
+        "engine.hub.kinds",
+        "engine.hub.entries",
+        "engine.hub.state",
+        "engine.hub.mode",
+        "engine.hub.sanctions",
+        "engine.hub.recent",
+        "engine.hub.withholding",
+        "engine.hub.words",
+        "engine.hub.counts",
+    ],
+)
 def test_the_pure_parts_know_no_clock_no_socket_and_no_trio(package: str) -> None:
     assert not offences(package, CLOCKS_AND_SOCKETS)
 

@@ -57,6 +57,7 @@ class Crowd:
     :param mine: numbers of this process's viewers.
     :ivar opening: tasks that connect viewers, under way or announced.
     :ivar failed: viewers that could not join.
+    :ivar places: handshakes at once of those who come back, and visits.
     :ivar paused: viewers that do not read now.
     :ivar storms: that are over; ``cut`` are the connections they took.
     :ivar lost_connections: that ended by themselves and were made anew, where the load has faults.
@@ -69,7 +70,7 @@ class Crowd:
         self._load = load
         self._addresses = [(host, port) for host, port in addresses]
         self._turns: Counter[int] = Counter()
-        self._places = asyncio.Semaphore(load.in_flight)
+        self.places = asyncio.Semaphore(load.in_flight)
         self._returning: set[asyncio.Task[None]] = set()
         if load.faults:
             swarm.on_lost = self._lost
@@ -97,20 +98,21 @@ class Crowd:
                 if per_second:
                     await asyncio.sleep(max(0.0, began + (index - first) / per_second - time.monotonic()))
                 viewer = self.viewers[index] = Viewer(self._swarm, index, self._audience.room_of(index))
-                await self._connect(viewer, self.join_times)
+                await self.connect(viewer, self.join_times)
 
         await asyncio.gather(*(some() for _ in range(self._load.in_flight)))
         gc.collect()
         gc.freeze()
         self.opening -= 1
 
-    async def _connect(self, viewer: Viewer, times: Histogram) -> None:
+    async def connect(self, viewer: Viewer, times: Histogram) -> None:
+        """Connect and join one viewer."""
         loop = asyncio.get_running_loop()
         began = time.monotonic_ns()
         for attempt in count(1):
             joined = viewer.waiter = loop.create_future()
             try:
-                await loop.create_connection(lambda: viewer, sock=await self._connected(viewer.index))
+                await loop.create_connection(lambda: viewer, sock=await self._connected(viewer))
                 await joined
             except OSError as error:
                 if self._gives_up(error, attempt, began):
@@ -132,9 +134,11 @@ class Crowd:
         self.failed += 1
         self._swarm.faults.add(Fault("connect", viewer.index, viewer.room, detail=detail))
 
-    async def _connected(self, index: int) -> socket.socket:
+    async def _connected(self, viewer: Viewer) -> socket.socket:
         """A socket connected to the server. Raises OSError. (The loop's own `sock_connect` asks a thread for the address.)"""
+        index = viewer.index
         source = index // SOURCE_VIEWERS
+        viewer.node = (index + self._turns[index]) % len(self._addresses)
         sock = socket.socket()
         try:
             sock.setblocking(False)
@@ -143,7 +147,7 @@ class Crowd:
             if source:
                 sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
                 sock.bind((f"127.0.{source // SOURCES}.{1 + source % SOURCES}", 0))
-            fault = sock.connect_ex(self._addresses[(index + self._turns[index]) % len(self._addresses)])
+            fault = sock.connect_ex(self._addresses[viewer.node])
             if fault == errno.EINPROGRESS:
                 fault = await _outcome(sock)
             if fault:
@@ -163,7 +167,7 @@ class Crowd:
 
         async def some() -> None:
             for viewer in todo:
-                await self._connect(viewer, self.return_times)
+                await self.connect(viewer, self.return_times)
 
         await asyncio.gather(*(some() for _ in range(self._load.in_flight)))
 
@@ -175,8 +179,8 @@ class Crowd:
         task.add_done_callback(self._returning.discard)
 
     async def _come_back(self, viewer: Viewer) -> None:
-        async with self._places:
-            await self._connect(viewer, self.return_times)
+        async with self.places:
+            await self.connect(viewer, self.return_times)
         self.opening -= 1
         self._swarm.on_back(viewer)
 

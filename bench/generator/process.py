@@ -25,10 +25,13 @@ import uvloop
 from bench.audience import Audience
 from bench.generator.body import Bodies
 from bench.generator.crowd import Crowd
+from bench.generator.passes import Passes
 from bench.generator.receiver import Viewer, ViewerState
 from bench.generator.sender import Desk, Plan
 from bench.generator.swarm import Swarm
-from bench.generator.verify import Clock, Fault
+from bench.generator.totals import LIKES
+from bench.generator.verify import Clock, Fault, Log
+from bench.generator.visits import Visits
 from bench.histogram import Histogram
 from bench.load import Load
 
@@ -48,6 +51,7 @@ class Share:
     :ivar load: the whole run's.
     :ivar first: number of its first viewer; ``stop`` is one past its last.
     :ivar epoch_ns: ``time.monotonic_ns()`` at the run's beginning.
+    :ivar number: of this process, of so many ``processes``.
     """
 
     addresses: Sequence[tuple[str, int]]
@@ -56,6 +60,8 @@ class Share:
     first: int
     stop: int
     epoch_ns: int
+    number: int = 0
+    processes: int = 1
 
 
 def room_name(seed: int, room: int) -> str:
@@ -88,8 +94,11 @@ class Generator:
         )
         self.swarm.host, self.swarm.path = "{}:{}".format(*share.addresses[0]), share.path
         self.swarm.may_gap = {"nobody": (), "slow": audience.slow, "everybody": range(audience.everybody)}[load.gaps]
+        self._calm = not (load.storm_share or load.slow_share or load.faults)
+        self.swarm.token_of = Passes(load, audience).token_of
         self.crowd = Crowd(self.swarm, audience, load, share.addresses, range(share.first, share.stop))
         self.viewers = self.crowd.viewers
+        self.visits = Visits(self.crowd, self.swarm, audience, share.number, share.processes)
         self.desk = Desk(self.swarm, self.viewers, load.seed)
         self.loop_delay = Histogram()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,10 +113,12 @@ class Generator:
                 plan = Plan(**request["plan"])
                 self._spawn(self.desk.speak(plan))
                 self._spawn(self.crowd.suffer(plan))
+                if plan.speech == "visits":
+                    self._spawn(self.visits.play(plan))
             case "status":
-                return self.status(request.get("heads"), request.get("likes"))
-            case "likes":
-                return {"likes_by_room": self.desk.likes()}
+                return self.status(request.get("heads"), request.get("totals"))
+            case "totals":
+                return {"totals": self.desk.totals()}
             case "mark":
                 self.swarm.mark()
                 self.desk.mark()
@@ -126,7 +137,7 @@ class Generator:
                 self.crowd.opening += 1
                 self._spawn(self.crowd.bring_back())
             case "report":
-                return self.report(request["heads"], request["likes"])
+                return self.report(request["heads"], request["totals"])
             case "close":
                 self.crowd.close()
             case "closed":
@@ -149,12 +160,12 @@ class Generator:
         if not task.cancelled():
             task.result()
 
-    def status(self, heads: dict[str, list[int]] | None, likes: dict[str, int] | None = None) -> dict[str, Any]:
+    def status(self, heads: dict[str, list[int]] | None, totals: dict[str, dict[str, int]] | None = None) -> dict[str, Any]:
         """Counts so far.
 
         :param heads: room → [epoch, offset]; the answer then says how many reading viewers are behind them, and to how many
             offsets this process's viewers are entitled.
-        :param likes: room → likes sent; the answer then says how many rooms' counters are below.
+        :param totals: room → what it is to tell; the answer then says how many of them not all viewers have heard.
         """
         tally = self.swarm.settle()
         status = {
@@ -168,6 +179,8 @@ class Generator:
             "cpu_ns": time.process_time_ns(),
             "heads": {room: [log.epoch, log.head] for room, log in self.swarm.logs.items()},
             "likes": sum(log.likes for log in self.swarm.logs.values()),
+            "counted": sum(max(log.counted.values(), default=0) for log in self.swarm.logs.values()),
+            "visits": self.visits.done,
             "met_policy": sum(index in self.swarm.gapped or index in self.swarm.closed for index in self.crowd.slow),
             "closures": len(self.swarm.closed),
             "storms": self.crowd.storms,
@@ -178,10 +191,24 @@ class Generator:
         if heads is not None:
             status["behind"] = self._missing(heads)
             status["entitled"] = self.swarm.entitled
-        if likes is not None:
-            logs = self.swarm.logs
-            status["unliked"] = sum(int(room) in logs and logs[int(room)].likes < total for room, total in likes.items())
+        if totals is not None:
+            status["untold"] = sum(self._untold(log, name, count) for log, name, count in self._expected(totals))
         return status
+
+    def _expected(self, totals: dict[str, dict[str, int]]) -> Iterator[tuple[Log, str, int]]:
+        """What each room that is watched here is to tell, and what it has told beyond that."""
+        for room, expected in totals.items():
+            log = self.swarm.logs.get(int(room))
+            if log is not None:
+                yield from ((log, name, count) for name, count in expected.items())
+        for number, log in self.swarm.logs.items():
+            expected = totals.get(str(number), {})
+            yield from ((log, name, 0) for name in log.totals.values if name not in expected)
+
+    def _untold(self, log: Log, name: str, count: int) -> bool:
+        """Whether some viewer does not know it yet."""
+        value = log.totals.values.get(name, 0)
+        return value < count or (self._calm and value == count > 0 and log.totals.viewers(name) < log.viewers)
 
     def _missing(self, heads: dict[str, list[int]]) -> int:
         """0 once every viewer who is connected and reads has everything."""
@@ -214,7 +241,7 @@ class Generator:
             if not waiting and (log.epoch != epoch or viewer.cursor < head):
                 yield viewer, head
 
-    def report(self, heads: dict[str, list[int]], likes: dict[str, int]) -> dict[str, Any]:
+    def report(self, heads: dict[str, list[int]], totals: dict[str, dict[str, int]]) -> dict[str, Any]:
         """Final checks, then the counts and faults of the whole run, as `bench.certificate` reads them."""
         swarm = self.swarm
         swarm.mark()
@@ -231,12 +258,15 @@ class Generator:
         self.desk.verify()
         swarm.tally.reordered += sum(log.check_order() for log in swarm.every_log())
         likes_lost: dict[str, int] = {}
-        for room, total in likes.items():
-            log = swarm.logs.get(int(room))
-            if log is not None and swarm.steadfast and log.likes < total:
-                likes_lost[room] = total - log.likes
-            elif log is not None and log.likes != total:
-                swarm.faults.add(Fault("likes", -1, log.room, detail=f"{log.likes} counted, {total} sent"))
+        for log, name, count in self._expected(totals):
+            told = log.totals.values.get(name, 0)
+            if swarm.steadfast and name == LIKES and told < count:
+                likes_lost[str(log.room)] = count - told
+            elif told != count:
+                swarm.faults.add(Fault(name.partition(" ")[0], -1, log.room, detail=f"{told} told, {count} sent: {name}"))
+            elif self._untold(log, name, count):
+                heard = f"{log.totals.viewers(name)} of {log.viewers} viewers heard"
+                swarm.faults.add(Fault("untold", -1, log.room, detail=f"{heard}: {name} {count}"))
         swarm.mark()
         entitled, accounted = swarm.entitled, swarm.past.accounted
         if entitled != accounted:
@@ -247,6 +277,11 @@ class Generator:
             "faults": [asdict(fault) for fault in swarm.faults.kept],
             "fault_counts": swarm.faults.counts,
             "rooms": {room: [log.epoch, log.base, len(log.what), log.digest()] for room, log in swarm.logs.items()},
+            "found": {room: [len(log.where), log.viewers] for room, log in swarm.logs.items()},
+            "heard": self.desk.accepted(),
+            "shares": self.desk.shares(),
+            "apart_ms": [log.apart_ms for log in swarm.logs.values() if log.apart_ms is not None],
+            "calm": self._calm,
             "covered": self.desk.covered,
             "likes_lost": likes_lost,
             "join_times": self.crowd.join_times.dump(),

@@ -67,6 +67,7 @@ class Busy(ConnectionError):
 class Viewer(asyncio.Protocol):
     """One connection, and across reconnects one position.
 
+    :ivar node: to which it is connected.
     :ivar received: bytes read from the present connection.
     :ivar told: whether a gap has said that the epoch ends, and its snapshot is still to come.
     """
@@ -77,6 +78,7 @@ class Viewer(asyncio.Protocol):
         "frames",
         "index",
         "log",
+        "node",
         "received",
         "room",
         "state",
@@ -97,6 +99,7 @@ class Viewer(asyncio.Protocol):
         self.log: Log | None = None
         self.tail = b""
         self.received = 0
+        self.node = 0
         self.expects_snapshot = True
         self.told = False
         self.transport: asyncio.Transport | None = None
@@ -177,11 +180,19 @@ class Viewer(asyncio.Protocol):
         if self.swarm.compression and "server_no_context_takeover" not in extension:
             raise WireError(f"compression without server_no_context_takeover: {extension!r}")
         self.state = ViewerState.JOINING
+        self._enter()
+        return answer.end
+
+    def _enter(self) -> None:
         join: list[Any] = [1, JOIN_REF, self.swarm.room_name(self.room)]
+        token = self.swarm.token_of(self.index)
         if self.log is not None:
             join += [self.log.epoch, self.cursor, self.swarm.sessions.get(self.index)]
+        elif token is not None:
+            join += [0, 0, None]
+        if token is not None:
+            join += [None, {}, token]
         self.send(self.swarm.encode(join))
-        return answer.end
 
     def _refused(self) -> None:
         self.swarm.busy += 1
@@ -228,7 +239,7 @@ class Viewer(asyncio.Protocol):
             elif self.log is None or self.state < ViewerState.LIVE:
                 raise ValueError("a batch before the snapshot")
             else:
-                frame = self.log.learn(raw, message, self.index, tally)
+                frame = self.log.learn(raw, message, self.index, tally, self.node)
             self._accept(frame)
             return
         tally.wire_bytes += header.end - position
@@ -240,8 +251,8 @@ class Viewer(asyncio.Protocol):
             elif ref == JOIN_REF or not ref:
                 self.swarm.fault(self, "refused", detail=f"reply {code} to {'the join' if ref else 'a message'}: {rest}")
             else:
-                offset, _text, retry_after_ms = (*rest, *_REPLY_ENDS[len(rest) :])[:3]
-                self.swarm.on_reply(self, ref, code, offset, retry_after_ms)
+                offset, text, retry_after_ms = (*rest, *_REPLY_ENDS[len(rest) :])[:3]
+                self.swarm.on_reply(self, ref, code, offset, text, retry_after_ms)
         elif kind == JOINED:
             self._joined(message)
         elif kind == SNAPSHOT:
@@ -291,6 +302,7 @@ class Viewer(asyncio.Protocol):
 
     def _snapshot(self, message: list[Any]) -> None:
         _, handle, name, epoch, offset, _time, counters, _heartbeat = message[:8]
+        totals = message[8] if len(message) > 8 else {}
         swarm = self.swarm
         if name != swarm.room_name(self.room):
             raise ValueError(f"snapshot of room {name!r}")
@@ -301,7 +313,7 @@ class Viewer(asyncio.Protocol):
         log = swarm.log_of(self.room, handle, epoch, offset)
         log.base = min(log.base, offset)
         log.head = max(log.head, offset)
-        log.likes = max(log.likes, counters[0] if counters else 0)
+        log.totals.take(counters, totals)
         if log is not self.log:
             if self.log is not None:
                 self.log.leave(self.cursor)

@@ -14,11 +14,12 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic_ns
-from typing import Any
+from typing import Any, Final
 
 from bench.generator.body import Claim
 from bench.generator.receiver import NEVER, Viewer, ViewerState
 from bench.generator.swarm import Swarm
+from bench.generator.totals import LIKES, reaction, withheld
 from bench.generator.verify import key_of
 from bench.histogram import Histogram
 
@@ -26,8 +27,12 @@ __all__ = ["Desk", "Plan"]
 
 WRITE_BUFFER_BYTES = 65_536
 """Unanswered messages (likes) are sent only as fast as the socket takes them."""
-COMMENT, LIKE = 3, 4
+COMMENT, LIKE, NOTICE = 3, 4, 11
 """Kinds of the messages sent here; a like has no answer."""
+WITHHELD: Final = 6
+"""Code of the reply to a comment for which the room's budget had nothing left; its text names the budget."""
+REACTIONS: Final = ("❤️", "👍", "👏", "🔥")
+"""Given in turn."""
 RETRY_MS = 50
 """A comment that was refused for the time being is repeated after so long, or what the reply says."""
 _LIVE = ViewerState.LIVE, ViewerState.RESUMING
@@ -40,14 +45,17 @@ class Plan:
     """What is to be said, and what is to happen meanwhile, in one phase.
 
     :ivar speech: ``burst`` (``total`` messages at the start instant, and again ``bursts - 1`` times, a second apart),
-        ``rate`` (``total`` messages ``1 / rate`` apart) or ``flood`` (each sender keeps ``window`` unanswered until all
-        are sent). Senders take turns.
+        ``rate`` (``total`` messages ``1 / rate`` apart), ``flood`` (each sender keeps ``window`` unanswered until all
+        are sent), ``taps`` (``total`` likes and reactions; each sender tells its sum once a second) or ``visits``
+        (`bench.generator.visits`). Senders take turns.
     :ivar start_ns: ``time.monotonic_ns()`` of the first intended time.
     :ivar total: messages of all senders in all processes.
     :ivar senders: viewer numbers, of all processes.
-    :ivar like_share: of the messages; the others are comments.
+    :ivar like_share: of the messages; the others are comments. Of taps: those that are no reactions.
+    :ivar hosts: viewers who say ``notices`` notices a second meanwhile, each, at fixed intended times as with ``rate``.
     :ivar storms: seconds after the start, and number, of each storm.
     :ivar slow: whether slow viewers are slow.
+    :ivar bare: whether visitors only connect.
     """
 
     speech: str
@@ -58,19 +66,37 @@ class Plan:
     bursts: int = 1
     window: int = 64
     like_share: float = 0.0
+    hosts: tuple[int, ...] = ()
+    notices: float = 0.0
     storms: tuple[tuple[float, int], ...] = ()
     slow: bool = False
+    bare: bool = False
 
 
 class Voice:
     """One sender.
 
     :ivar accepted: sequence → (epoch in which it was then, offset).
+    :ivar withheld: comments for which the room had no place, by reason.
+    :ivar reactions: given so far, by name.
+    :ivar notices: sequence numbers of notices among what was said.
     :ivar due: where viewers are steadfast: intended times of what waits until the previous comment is accepted, and whether it
         is a like; ``unanswered`` is the frame of that comment.
     """
 
-    __slots__ = ("accepted", "due", "intended", "likes", "refused", "sent", "unanswered", "viewer")
+    __slots__ = (
+        "accepted",
+        "due",
+        "intended",
+        "likes",
+        "notices",
+        "reactions",
+        "refused",
+        "sent",
+        "unanswered",
+        "viewer",
+        "withheld",
+    )
 
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
@@ -79,6 +105,9 @@ class Voice:
         self.intended: dict[int, int] = {}
         self.accepted: dict[int, tuple[int, int]] = {}
         self.refused: dict[int, int] = {}
+        self.notices: set[int] = set()
+        self.reactions: dict[str, int] = {}
+        self.withheld: dict[str, int] = {}
         self.due: deque[tuple[int, bool]] = deque()
         self.unanswered = b""
 
@@ -115,11 +144,12 @@ class Desk:
 
     async def speak(self, plan: Plan) -> None:
         """Send this process's part of a plan; returns when the last message has been handed over."""
-        for index in plan.senders:
+        for index in (*plan.senders, *plan.hosts):
             if index in self._viewers:
                 self._voices.setdefault(index, Voice(self._viewers[index]))
         likes = self._pattern(plan.like_share)
         self.sending = True
+        announcing = asyncio.create_task(self._announce(plan))
         try:
             match plan.speech:
                 case "burst":
@@ -128,10 +158,48 @@ class Desk:
                     await self._rate(plan, likes)
                 case "flood":
                     await self._flood(plan, likes)
+                case "taps":
+                    await self._taps(plan)
+                case "visits":
+                    pass
                 case unknown:
                     raise KeyError(unknown)
+            await announcing
         finally:
+            announcing.cancel()
             self.sending = False
+
+    async def _announce(self, plan: Plan) -> None:
+        """The hosts' notices, as long as comments are offered."""
+        hosts = [self._voices[index] for index in plan.hosts if index in self._voices]
+        for number in range(round(plan.notices * plan.total / plan.rate) if hosts else 0):
+            due = plan.start_ns + int(number * 1e9 / plan.notices)
+            await asyncio.sleep(max(0.0, (due - monotonic_ns()) / 1e9))
+            for voice in hosts:
+                self._hand(voice, self._message(voice, due, like=False, notice=True), due)
+
+    async def _taps(self, plan: Plan) -> None:
+        """Each sender tells once a second, at a moment of its own, what it has tapped."""
+        count, seconds = len(plan.senders), round(plan.total / plan.rate)
+        taps = plan.total // (count * seconds)
+        likes = round(taps * plan.like_share)
+        for second in range(seconds):
+            for number, index in enumerate(plan.senders):
+                voice = self._voices.get(index)
+                if voice is None:
+                    continue
+                due = plan.start_ns + second * 1_000_000_000 + number * 1_000_000_000 // count
+                await self._until(due)
+                voice.likes += likes
+                if likes < taps:
+                    name = REACTIONS[(number + second) % len(REACTIONS)]
+                    voice.reactions[name] = voice.reactions.get(name, 0) + taps - likes
+                self._hand(voice, self._tapped(voice), due)
+
+    def _tapped(self, voice: Voice) -> bytes:
+        assert voice.viewer.log is not None
+        more = [voice.reactions] if voice.reactions else []
+        return self._swarm.encode([LIKE, voice.viewer.log.handle, voice.likes, *more])
 
     def _pattern(self, like_share: float) -> list[bool]:
         """Whether a message is a like, by its number modulo `PATTERN`."""
@@ -201,16 +269,20 @@ class Desk:
         while (rest := moment_ns - monotonic_ns()) > 0:  # noqa: ASYNC110  # a timer may fire a little early
             await asyncio.sleep(rest / 1e9)
 
-    def _message(self, voice: Voice, intended_ns: int, like: bool) -> bytes:
+    def _message(self, voice: Voice, intended_ns: int, like: bool, *, notice: bool = False) -> bytes:
         viewer, swarm = voice.viewer, self._swarm
         assert viewer.log is not None
         if like:
             voice.likes += 1
-            return swarm.encode([LIKE, viewer.log.handle, voice.likes])
+            return self._tapped(voice)
         voice.sent += 1
         voice.intended[voice.sent] = intended_ns
         claim = Claim(viewer.index, voice.sent, (intended_ns - swarm.clock.epoch_ns) // 1000)
-        return swarm.encode([COMMENT, voice.sent, viewer.log.handle, swarm.bodies.write(claim, viewer.room)])
+        if notice:
+            voice.notices.add(voice.sent)
+        return swarm.encode(
+            [NOTICE if notice else COMMENT, voice.sent, viewer.log.handle, swarm.bodies.write(claim, viewer.room)]
+        )
 
     def _hand(self, voice: Voice, frame: bytes, intended_ns: int) -> None:
         if voice.viewer.transport is None:
@@ -234,7 +306,7 @@ class Desk:
         if voice is not None:
             self._repeat(voice)
             if voice.likes and viewer.log is not None and viewer.transport is not None:
-                viewer.send(self._swarm.encode([LIKE, viewer.log.handle, voice.likes]))
+                viewer.send(self._tapped(voice))
             self._go_on(voice)
 
     def _repeat(self, voice: Voice) -> None:
@@ -265,7 +337,7 @@ class Desk:
 
     # -- replies ------------------------------------------------------------------------------------------------------
 
-    def _replied(self, viewer: Viewer, ref: int, code: int, offset: int, retry_after_ms: int) -> None:
+    def _replied(self, viewer: Viewer, ref: int, code: int, offset: int, text: str, retry_after_ms: int) -> None:
         voice = self._voices[viewer.index]
         if self._swarm.steadfast:
             if 0 < code < NEVER:
@@ -277,7 +349,10 @@ class Desk:
             voice.unanswered = b""
         intended = voice.intended.pop(ref)
         self.acknowledged.add((monotonic_ns() - intended) // 1000)
-        if code:
+        if code == WITHHELD and ref not in voice.notices:
+            reason = "bytes" if "room_bytes_per_second" in text else "events"
+            voice.withheld[reason] = voice.withheld.get(reason, 0) + 1
+        elif code:
             voice.refused[ref] = code
         else:
             assert viewer.log is not None
@@ -301,16 +376,33 @@ class Desk:
             "waiting": sum(len(voice.intended) for voice in voices if voice.viewer.state is not ViewerState.CLOSED),
             "accepted": sum(len(voice.accepted) for voice in voices),
             "refused": sum(len(voice.refused) for voice in voices),
-            "likes_sent": sum(voice.likes for voice in voices),
+            "withheld": sum(sum(voice.withheld.values()) for voice in voices),
+            "likes_sent": sum(voice.likes + sum(voice.reactions.values()) for voice in voices),
             "unheard": len(voices) - len(self._heard),
         }
 
-    def likes(self) -> Counter[int]:
-        """Likes sent in all phases, by room."""
-        rooms: Counter[int] = Counter()
+    def totals(self) -> dict[int, Counter[str]]:
+        """What each room is to tell after all phases, by the names of `bench.generator.totals`."""
+        rooms: dict[int, Counter[str]] = {}
         for voice in self._voices.values():
-            if voice.likes:
-                rooms[voice.viewer.room] += voice.likes
+            room = rooms.setdefault(voice.viewer.room, Counter())
+            room[LIKES] += voice.likes
+            room.update({reaction(name): count for name, count in voice.reactions.items()})
+            room.update({withheld(reason): count for reason, count in voice.withheld.items()})
+        return {room: totals for room, counts in rooms.items() if (totals := +counts)}
+
+    def shares(self) -> list[tuple[int, int]]:
+        """Of each sender of comments: said, accepted."""
+        voices = [voice for voice in self._voices.values() if voice.sent and not voice.notices]
+        return [(voice.sent, len(voice.accepted)) for voice in voices]
+
+    def accepted(self) -> dict[int, tuple[int, int]]:
+        """Of each room: comments and notices accepted, and of these the notices."""
+        rooms: dict[int, tuple[int, int]] = {}
+        for voice in self._voices.values():
+            everything, notices = rooms.get(voice.viewer.room, (0, 0))
+            own = len(voice.notices & voice.accepted.keys())
+            rooms[voice.viewer.room] = everything + len(voice.accepted), notices + own
         return rooms
 
     def verify(self) -> int:

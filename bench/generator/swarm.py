@@ -25,7 +25,8 @@ __all__ = ["Swarm"]
 class Swarm:
     """All viewers of one process: what they share, and what was counted.
 
-    :ivar on_reply: called with (viewer, ref, code, offset, retry_after_ms) for each reply to a comment.
+    :ivar on_reply: called with (viewer, ref, code, offset, text, retry_after_ms) for each reply to a comment.
+    :ivar token_of: the token with which a viewer joins, None for a guest.
     :ivar on_lost: called with a viewer whose connection ended by itself; None: that is a fault. ``on_back`` is called when it
         has joined again.
     :ivar past_logs: of rooms that have gone on in another epoch.
@@ -64,7 +65,8 @@ class Swarm:
         self.closed: dict[int, int] = {}
         self.byes: dict[int, int] = {}
         self.may_gap: Container[int] = frozenset()
-        self.on_reply: Callable[[Viewer, int, int, int, int], None] = lambda *_: None
+        self.on_reply: Callable[[Viewer, int, int, int, str, int], None] = lambda *_: None
+        self.token_of: Callable[[int], str | None] = lambda _: None
         self.on_lost: Callable[[Viewer], None] | None = None
         self.on_back: Callable[[Viewer], None] = lambda viewer: None
         self.limit_frame: Frame | None = None

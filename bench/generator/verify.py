@@ -12,7 +12,9 @@ Faults:
 ``disagree``   two frames put different messages at one offset
 ``order``      one sender's messages do not stand in the order in which they were sent
 ``moved``      the reply to a comment named another offset than the one where it is; ``missing`` it is nowhere
-``likes``      a room's like counter is not the number of likes sent there
+``likes``      a room's like counter is not the number of likes sent there; ``reaction`` the same for a reaction
+``withheld``   a room does not tell, of each reason, how many senders were told that their comment was withheld
+``untold``     not every viewer of a room has had the last of such a total
 ``balance``    the counts of one process do not add up to the deliveries its viewers are entitled to
 ``behind``     a viewer never got the last offsets; ``wire`` and ``message`` bytes that break the protocol
 ``closed``     the server ended a connection; ``connect`` it refused one; ``refused`` a request got an error code
@@ -26,6 +28,7 @@ from typing import Any
 from zlib import crc32
 
 from bench.generator.body import Bodies
+from bench.generator.totals import LIKES, Heard
 from bench.histogram import Histogram
 
 __all__ = ["Clock", "Fault", "Faults", "Frame", "Log", "SLOT_SHIFT", "Tally"]
@@ -37,9 +40,15 @@ COARSE_SHIFT = 4
 SLOTS_FINE = 128
 FRAMES_KEPT = 256
 """Decoded frames remembered per room and process; an older one is decoded and checked again."""
+BATCH_ENDS: tuple[list[int], tuple[int, ...], dict[str, Any]] = ([], (), {})
+"""Delays, counters and totals of a batch that leaves them out."""
+PRESENCE_KEY = -1
+"""Instead of a message: somebody notable came or went."""
 FAULTS_KEPT = 40
 """Faults told in full per process; all are counted."""
-COMMENT, CUSTOM, OMITTED = 1, 2, 0
+OMITTED, COMMENT, NOTICE, PRESENCE = 0, 1, 4, 7
+SILENT_KEPT = 64
+"""Frames without events remembered per room and process: viewers get one while others still get the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,7 @@ class Tally:
     :ivar late: deliveries that took longer than the clock allows; they are delivered all the same.
     :ivar duplicated: events that a viewer got again, beyond its entitlement.
     :ivar twice: offsets that repeat a message of another offset.
+    :ivar notices: deliveries of notices among all deliveries.
     :ivar lag: receipt of a frame after the first viewer of the same process had it, microseconds.
     :ivar latency: intended send → receipt in microseconds, by window since the run's beginning.
     """
@@ -116,6 +126,7 @@ class Tally:
     gaps: int = 0
     gap_offsets: int = 0
     silent_frames: int = 0
+    notices: int = 0
     first_ns: int = 0
     last_ns: int = 0
     lag: Histogram = field(default_factory=Histogram)
@@ -156,24 +167,35 @@ class Tally:
 
 
 class Frame:
-    """One distinct batch frame: its bytes, its range, what checking found in it, and when how many viewers got it."""
+    """One distinct batch frame: its bytes, its range, what checking found in it, and when how many viewers got it.
 
-    __slots__ = ("bad", "first", "good", "intended", "last", "omitted", "raw", "times", "twice")
+    :ivar folded: viewers whose receipts have been counted and forgotten.
+    """
+
+    __slots__ = ("bad", "first", "folded", "good", "intended", "last", "notices", "omitted", "raw", "times", "twice")
 
     def __init__(self, raw: bytes, first: int, last: int) -> None:
         self.raw = raw
         self.first = first
         self.last = last
-        self.good = self.bad = self.twice = self.omitted = 0
+        self.good = self.bad = self.twice = self.omitted = self.notices = self.folded = 0
         self.intended: dict[int, int] = {}
         self.times: dict[int, int] = {}
+
+    @property
+    def received(self) -> int:
+        """How many viewers got it."""
+        return self.folded + sum(self.times.values())
 
 
 class Log:
     """One room in one epoch, as this process has seen it.
 
     :ivar frames: first offset → the latest frame with events that begins there.
-    :ivar silent: the latest frame without events (heartbeat or counters).
+    :ivar silent: the latest frame without events (heartbeat or counters); ``silents`` the last of them by their bytes.
+    :ivar counted: such frames of each node so far, and ``apart_ms`` the least time between two of one node by the room's clock.
+    :ivar totals: what the room told.
+    :ivar presence: events of who comes and goes.
     :ivar head: highest offset seen or acknowledged.
     :ivar viewers: of this process who are entitled to what comes; ``bases`` is the sum of where they came in, so that
         they are entitled to ``viewers * head - bases`` offsets in all.
@@ -182,15 +204,20 @@ class Log:
     __slots__ = (
         "_bodies",
         "_faults",
+        "_silent_ms",
+        "apart_ms",
         "base",
         "bases",
+        "counted",
         "epoch",
         "frames",
         "handle",
         "head",
-        "likes",
+        "presence",
         "room",
         "silent",
+        "silents",
+        "totals",
         "viewers",
         "what",
         "where",
@@ -203,7 +230,12 @@ class Log:
         self.base = base
         self.bases = self.viewers = 0
         self.head = base
-        self.likes = 0
+        self.totals = Heard()
+        self.presence = 0
+        self.counted: dict[int, int] = {}
+        self.apart_ms: int | None = None
+        self._silent_ms: dict[int, int] = {}
+        self.silents: dict[bytes, Frame] = {}
         self.frames: dict[int, Frame] = {}
         self.silent: Frame | None = None
         self.what: dict[int, int] = {}
@@ -221,28 +253,31 @@ class Log:
         self.viewers -= 1
         self.bases -= offset
 
-    def learn(self, raw: bytes, batch: list[Any], viewer: int, tally: Tally) -> Frame:
+    def learn(self, raw: bytes, batch: list[Any], viewer: int, tally: Tally, node: int = 0) -> Frame:
         """Check a batch not seen before and remember its frame.
 
+        :param node: that sent it.
         :param batch: the decoded array, kind first.
         :raises ValueError: it has not the documented shape.
         """
-        _, handle, epoch, first, last, _time, events, *optional = batch
+        _, handle, epoch, first, last, time, events, *optional = batch
         if handle != self.handle or epoch != self.epoch:
             raise ValueError(f"batch of room {handle}, epoch {epoch} instead of {self.handle}, {self.epoch}")
         if not isinstance(first, int) or not isinstance(last, int) or not isinstance(events, list):
             raise ValueError("batch fields of the wrong type")
-        counters = optional[1] if len(optional) > 1 else ()
-        if counters:
-            self.likes = max(self.likes, counters[0])
+        if (known := self.silents.get(raw)) is not None:
+            self.silent = known
+            return known
         frame = Frame(raw, first, last)
         offset = first
         for event in events:
             offset = self._check(frame, event, offset, viewer)
         if offset != last + 1:
             raise ValueError(f"the events of batch {first}..{last} cover {first}..{offset - 1}")
+        _delays, counters, totals = (*optional, *BATCH_ENDS[len(optional) :])[:3]
+        self.totals.take(counters, totals, frame, node)
         if last < first:
-            self.silent = frame
+            self._keep_silent(frame, time, tally, node)
             return frame
         self.head = max(self.head, last)
         old = self.frames.pop(first, None)
@@ -252,6 +287,23 @@ class Log:
             fold(self.frames.pop(next(iter(self.frames))), tally)
         self.frames[first] = frame
         return frame
+
+    def _keep_silent(self, frame: Frame, time: int, tally: Tally, node: int) -> None:
+        before = self._silent_ms.get(node, 0)
+        if time > before:
+            # Not one that was forgotten meanwhile.
+            if before:
+                self.apart_ms = min(time - before, time if self.apart_ms is None else self.apart_ms)
+            self._silent_ms[node] = time
+            self.counted[node] = self.counted.get(node, 0) + 1
+        if len(self.silents) >= SILENT_KEPT:
+            fold(self.silents.pop(next(iter(self.silents))), tally)
+        self.silent = self.silents[frame.raw] = frame
+
+    @property
+    def likes(self) -> int:
+        """As last told."""
+        return self.totals.values.get(LIKES, 0)
 
     @property
     def latest_bytes(self) -> int:
@@ -263,7 +315,15 @@ class Log:
         if kind == OMITTED:
             frame.omitted += event[2]
             return offset + int(event[2])
-        body, ref = (event[3], event[2]) if kind == COMMENT else (None, 0)
+        if kind == PRESENCE:
+            self.presence += offset not in self.what
+            if self.what.setdefault(offset, PRESENCE_KEY) == PRESENCE_KEY:
+                frame.good += 1
+            else:
+                frame.bad += 1
+                self._fault("disagree", viewer, offset, f"{event!r:.120} and {_name(self.what[offset])}")
+            return offset + 1
+        body, ref = (event[3], event[2]) if kind in (COMMENT, NOTICE) else (None, 0)
         claim = self._bodies.read(body, self.room)
         if claim is None or ref not in (0, claim.sequence):
             frame.bad += 1
@@ -278,6 +338,7 @@ class Log:
             self._fault("twice", viewer, offset, f"{_name(message)} also stands at {other}")
         else:
             frame.good += 1
+            frame.notices += kind == NOTICE
             frame.intended[claim.intended_us] = frame.intended.get(claim.intended_us, 0) + 1
         return offset + 1
 
@@ -286,14 +347,16 @@ class Log:
         for frame in self.frames.values():
             if frame.times:
                 fold(frame, tally)
-        if self.silent is not None and self.silent.times:
-            fold(self.silent, tally)
+        for frame in self.silents.values():
+            fold(frame, tally)
 
     def check_order(self) -> int:
         """After the run: does each sender's numbering rise with the offsets? Returns how many events do not."""
         latest: dict[int, int] = {}
         wrong = 0
         for offset in sorted(self.what):
+            if self.what[offset] == PRESENCE_KEY:
+                continue
             sender, sequence = divmod(self.what[offset], 1 << 32)
             if sequence <= latest.get(sender, 0):
                 wrong += 1
@@ -324,6 +387,7 @@ def fold(frame: Frame, tally: Tally) -> None:
     """Turn a frame's receipts into counts and latencies, and forget them."""
     times, frame.times = frame.times, {}
     count = sum(times.values())
+    frame.folded += count
     tally.frames += count
     tally.wire_bytes += count * len(frame.raw)
     if not times:
@@ -332,6 +396,7 @@ def fold(frame: Frame, tally: Tally) -> None:
         tally.silent_frames += count
         return
     tally.deliveries += frame.good * count
+    tally.notices += frame.notices * count
     tally.twice += frame.twice * count
     tally.altered += frame.bad * count
     tally.omitted += frame.omitted * count

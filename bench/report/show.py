@@ -139,18 +139,25 @@ def certificate_rows(certificate: Certificate) -> Iterator[tuple[str, str]]:
         ("doubled", "doubled", True),
         ("reordered", "reordered", True),
         ("altered", "altered", False),
-        ("withheld", "withheld by rule", False),
+        ("withheld", "offsets left out by rule", False),
         ("in_gaps", "covered by an explicit gap", False),
         ("gaps", "explicit gaps", False),
         ("late", "late", False),
         ("overlap", "resent after a resume", False),
         ("covered", "accepted comments that a reported change of epoch has taken", False),
+        ("offered", "offered: what senders said", False),
+        ("accepted", "accepted: in the room, at every viewer", False),
+        ("notices", "of it notices, at every viewer", False),
         ("likes", "likes, sent and counted", False),
+        ("reactions", "reactions, sent and counted", False),
         ("likes_lost", "of them lost with killed edges", False),
     ):
         value = getattr(certificate, name)
         if value or always:
             yield label, f"{value:,}"
+        if name == "accepted":
+            for reason, count in certificate.withheld_comments.items():
+                yield f"withheld for want of {reason}, as senders and every viewer were told", f"{count:,}"
     if certificate.connections:
         yield "connections closed in order", f"{certificate.connections_closed:,} of {certificate.connections:,}"
         yield "bytes read on them", f"{certificate.bytes_read:,}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -23,6 +24,7 @@ from engine.hub.changes import Changes
 from engine.hub.intake import Answer
 from engine.hub.moderation import EVERYWHERE, Moderation, members
 from engine.hub.notices import Notices
+from engine.hub.order import Order
 from engine.hub.port import Port
 from engine.hub.publisher import Publisher
 from engine.hub.room import HubRoom
@@ -87,10 +89,11 @@ class Desk:
         self._publisher = publisher
         self._ballots = ballots
         self._spawn = spawn
+        self._order = Order(spawn)
         self._changes = Changes(settings, broker)
         self._looking = 0
         self.moderation = Moderation(broker, publisher, self._changes)
-        self.notices = Notices(settings, broker, publisher, ballots)
+        self.notices = Notices(settings, broker, publisher, ballots, spawn)
 
     # -- speaking -----------------------------------------------------------------------------------------------------
 
@@ -136,7 +139,7 @@ class Desk:
             return
         event = _event(actor, say, judged.body, now_ms)
         if judged.hold:
-            held = HeldEvent(actor.shown, say.session, say.ref, Raw(MSGPACK.encode(event)), ", ".join(judged.hold))
+            held = HeldEvent(actor.shown, _disguised(say.session), say.ref, Raw(MSGPACK.encode(event)), ", ".join(judged.hold))
             self._publisher.accept(backstage_of(room.name), actor.pending(held), partial(_held, answer))
         else:
             pending = Pending(MSGPACK.encode(event), say.session, say.ref, judged.lane, judged.reserve)
@@ -154,12 +157,18 @@ class Desk:
                 self.vote(room, actor, act, lambda code, text: answer(code, 0, text, _RETRY_MS if code < Code.INVALID else 0))
             except Refused as refused:
                 answer(refused.code, 0, refused.text, refused.retry_after_ms)
+        elif isinstance(act, Notice):
+            # At once, so that it keeps its place among what its author says.
+            try:
+                self.notices.say(room, actor, act, answer)
+            except Refused as refused:
+                self._refuse(room, actor.session, actor.ref, refused, answer)
         elif isinstance(act, ReadHistory | ReadState):
-            self._spawn(self._read, port, room, request)
+            self._order.run((port, request.viewer), self._read, port, room, request)
         else:
             if isinstance(act, Change) and act.on_leave:
                 port.leavers.setdefault(room.name, set()).add(request.session)
-            self._spawn(self._carry_out, room, actor, act, answer)
+            self._order.run((port, request.viewer), self._carry_out, room, actor, act, answer)
 
     async def _carry_out(self, room: HubRoom, actor: Actor, act: Act, answer: Answer) -> None:
         try:
@@ -267,6 +276,11 @@ class Desk:
         return Page(
             wanted.ref, handle, epoch, past.first + start, last, times[start:], [Raw(event) for event in events[start:]]
         )
+
+
+def _disguised(session: str) -> str:
+    """A session is a secret; this tells it from others, and nobody can take it."""
+    return blake2b(session.encode(), digest_size=12, person=b"held").hexdigest()
 
 
 def _event(actor: Actor, say: Say, body: str, now_ms: int) -> CommentEvent | CustomEvent:

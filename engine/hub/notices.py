@@ -17,10 +17,11 @@ from typing import Final, NamedTuple
 import trio
 
 from engine.access import SERVER
-from engine.brokers.base import Ballot, Broker, Conflict, Keep, Pending, Unavailable
+from engine.brokers.base import Ballot, Broker, Conflict, Keep, Pending, RecordFull, Unavailable
 from engine.errors import Code, Refused
 from engine.hub.actor import Actor
 from engine.hub.ballots import Ballots
+from engine.hub.intake import Answer
 from engine.hub.publisher import Publisher
 from engine.hub.room import HubRoom
 from engine.hub.state import field_of, notice_entry
@@ -62,10 +63,14 @@ Hook = Callable[[Unread], Awaitable[None]]
 class Notices:
     """See the module's docstring.
 
+    :param spawn: begins a task that the hub owns.
     :ivar hook: called at deadlines; an exception it raises is logged.
     """
 
-    def __init__(self, settings: Settings, broker: Broker, publisher: Publisher, ballots: Ballots) -> None:
+    def __init__(
+        self, settings: Settings, broker: Broker, publisher: Publisher, ballots: Ballots, spawn: Callable[..., None]
+    ) -> None:
+        self._spawn = spawn
         self._audience = settings.room.receipts_audience
         self._broker = broker
         self._publisher = publisher
@@ -73,18 +78,40 @@ class Notices:
         self.hook: Hook | None = None
 
     async def notice(self, room: HubRoom, actor: Actor, notice: Notice) -> int:
-        """Publish it, and note its deadline; returns its offset. Raises `Refused`."""
-        if notice.deadline_ms > _DEADLINE_MS_MAX:
-            raise Refused(Code.INVALID, f"deadline_ms: at most {_DEADLINE_MS_MAX}")
-        event = NoticeEvent(actor.shown, notice.ref, notice.body, notice.receipts)
-        offset = await self._publisher.publish(room.name, actor.pending(event))
+        """Publish it, and note its deadline; returns its offset. Raises `Refused`, and what the broker raises."""
+        offset = await self._publisher.publish(room.name, actor.pending(_event(actor, notice)))
         if notice.receipts:
-            await self._make_room(room)
-            deadline = room.time() + notice.deadline_ms if notice.deadline_ms else 0
-            entry = notice_entry(offset, deadline)
-            told = StateEvent(actor.shown, 0, entry.kind, entry.key, entry.value, entry.version)
-            await self._broker.amend(room.name, field_of(*_named(offset)), entry.encode(), event=actor.pending(told, 1))
+            await self._note(room, actor, notice, offset)
         return offset
+
+    def say(self, room: HubRoom, actor: Actor, notice: Notice, answer: Answer) -> None:
+        """As `notice`, in its place among what is published now. Raises `Refused`."""
+
+        def published(code: Code, offset: int, text: str, retry_after_ms: int) -> None:
+            if code is Code.OK and notice.receipts:
+                self._spawn(self._note_and_answer, room, actor, notice, offset, answer)
+            else:
+                answer(code, offset, text, retry_after_ms)
+
+        self._publisher.accept(room.name, actor.pending(_event(actor, notice)), published)
+
+    async def _note_and_answer(self, room: HubRoom, actor: Actor, notice: Notice, offset: int, answer: Answer) -> None:
+        try:
+            await self._note(room, actor, notice, offset)
+        except Unavailable as error:
+            answer(Code.UNAVAILABLE, 0, str(error), int(_RETRY_SECONDS * 1000))
+        except RecordFull as error:
+            answer(Code.STATE_FULL, offset, str(error), 0)
+        else:
+            answer(Code.OK, offset, "", 0)
+
+    async def _note(self, room: HubRoom, actor: Actor, notice: Notice, offset: int) -> None:
+        """Let it be part of the state that it asks for receipts, and until when."""
+        await self._make_room(room)
+        deadline = room.time() + notice.deadline_ms if notice.deadline_ms else 0
+        entry = notice_entry(offset, deadline)
+        told = StateEvent(actor.shown, 0, entry.kind, entry.key, entry.value, entry.version)
+        await self._broker.amend(room.name, field_of(*_named(offset)), entry.encode(), event=actor.pending(told, 1))
 
     async def _make_room(self, room: HubRoom) -> None:
         """Forget the oldest notices that nobody is told the receipts of any more."""
@@ -145,6 +172,10 @@ class Notices:
                 await self.hook(unread)
             except Exception:  # a product's own code: whatever it raises is for its operator to see, not for the room to suffer
                 log.exception("hook_failed", extra={"hook": "unread", "room": room.name, "offset": offset})
+
+
+def _event(actor: Actor, notice: Notice) -> NoticeEvent:
+    return NoticeEvent(actor.shown, notice.ref, notice.body, notice.receipts)
 
 
 def _named(offset: int) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import tomllib
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from engine.schema import handle_of
 FAULTS = (
     *("none", "drop", "lose", "tail", "double", "echo", "swap", "shuffle"),
     *("late", "alter", "hole", "gap", "gaps", "close", "refuse", "bytes", "likes"),
+    *("deaf", "reaction", "miscount", "silence", "notice"),
 )
 TICK_SECONDS = 0.008
 VICTIM = 1
@@ -55,19 +57,41 @@ class Room:
     batches: int = 0
     broken: bool = False
     likes: dict[int, int] = field(default_factory=dict)
+    reactions: dict[int, dict[str, int]] = field(default_factory=dict)
+    due: bool = False
+    offered: int = 0
+    withheld: int = 0
     pending: list[list[Any]] = field(default_factory=list)
     viewers: list[Peer] = field(default_factory=list)
     held: bytes = b""
 
 
 class Server:
-    def __init__(self, fault: str) -> None:
+    def __init__(self, fault: str, limited: bool) -> None:
         self.fault = fault
+        self.limited = limited
         self.rooms: dict[str, Room] = {}
         self.dropped = False
         self.orderly = self.orderly_bytes = 0
 
+    def noticed(self, room: Room, peer: Peer, ref: int, body: str) -> None:
+        if self.fault == "notice" and not self.dropped:
+            self.dropped = True
+            peer.send([35, ref, 6, 0, "limits.room_events_per_second", 50])
+            return
+        self.append(room, [4, [f"u{id(peer)}", "", {}, "host", 0], ref, body, False])
+        peer.send([35, ref, 0, room.offset, "", 0])
+
     def said(self, room: Room, peer: Peer, ref: int, body: str) -> None:
+        room.offered += 1
+        if self.limited and room.offered % 2:
+            room.withheld += 1
+            self.schedule(room)
+            if not (self.fault == "silence" and room.offered == 1):
+                peer.send([35, ref, 6, 0, "limits.room_events_per_second", 50])
+            else:
+                peer.send([35, ref, 0, 1, "", 0])
+            return
         event = [1, [f"u{id(peer)}", "", {}], ref, body]
         broken = self.fault in ("drop", "refuse", "echo") and room.offset >= BROKEN_BATCH and not self.dropped
         self.dropped = self.dropped or broken
@@ -80,21 +104,23 @@ class Server:
             self.append(room, event)
 
     def append(self, room: Room, event: list[Any], lost: bool = False) -> None:
-        if not room.pending:
-            asyncio.get_running_loop().call_later(TICK_SECONDS, self.flush, room)
+        self.schedule(room)
         if not lost:
             room.pending.append(event)
             room.offset += 1
 
-    def liked(self, room: Room, peer: Peer, total: int) -> None:
-        if not room.likes:
-            asyncio.get_running_loop().call_later(TICK_SECONDS, self.flush, room)
+    def liked(self, room: Room, peer: Peer, total: int, reactions: dict[str, int]) -> None:
+        room.reactions[id(peer)] = reactions
         room.likes[id(peer)] = total
-        if not room.pending:
+        self.schedule(room)
+
+    def schedule(self, room: Room) -> None:
+        if not room.due:
+            room.due = True
             asyncio.get_running_loop().call_later(TICK_SECONDS, self.flush, room)
 
     def flush(self, room: Room) -> None:
-        events, room.pending = room.pending, []
+        events, room.pending, room.due = room.pending, [], False
         room.batches += 1
         broken = not room.broken and room.batches >= BROKEN_BATCH and len(events) >= 2
         room.broken = room.broken or broken
@@ -102,7 +128,14 @@ class Server:
             room.offset += 1
         first = room.offset - len(events) + 1
         counters = [sum(room.likes.values()) + (self.fault == "likes"), len(room.viewers)]
-        batch = [34, handle_of(room.name), 1, first, room.offset, 0, events, [], counters]
+        batch = [34, handle_of(room.name), 1, first, room.offset, room.batches * 20, events, [], counters]
+        given: Counter[str] = Counter()
+        for reactions in room.reactions.values():
+            given.update(reactions)
+        if given or room.withheld:
+            given.update({"👍": 1} if self.fault == "reaction" else {})
+            told = {"events": room.withheld + (self.fault == "miscount")} if room.withheld else {}
+            batch.append({"reactions": dict(given), "withheld": told, "peak": 7})
         if broken and self.fault == "shuffle":
             events.reverse()
         for number, peer in enumerate(room.viewers):
@@ -114,7 +147,9 @@ class Server:
                 self.meet(room, peer, batch)
             elif self.fault == "gaps" and events:
                 peer.send([36, handle_of(room.name), 1, first, room.offset, "lag"])
-            elif number == VICTIM and self.fault == "tail" and room.batches > BROKEN_BATCH:
+            elif number == VICTIM and (
+                (self.fault == "deaf" and not events) or (self.fault == "tail" and room.batches > BROKEN_BATCH)
+            ):
                 pass
             else:
                 peer.send(batch)
@@ -201,18 +236,22 @@ class Peer(asyncio.Protocol):
                 self.room = room = self.server.rooms.setdefault(name, Room(name))
                 room.viewers.append(self)
                 self.send([32, ref, handle_of(name), f"session-{id(self):016x}", "u", "viewer", False, 25_000])
-                self.send([33, handle_of(name), name, 1, room.offset - len(room.pending), 0, [0, 0], 25_000])
+                self.send([33, handle_of(name), name, 1, room.offset - len(room.pending), 0, [0, 0], 25_000, {}, [], []])
             case [3, ref, _, body]:
                 assert self.room is not None
                 self.server.said(self.room, self, ref, body)
-            case [4, _, total]:
+            case [4, _, total, *reactions]:
                 assert self.room is not None
-                self.server.liked(self.room, self, total)
+                self.server.liked(self.room, self, total, *(reactions or [{}]))
+            case [11, ref, _, body]:
+                assert self.room is not None
+                self.server.noticed(self.room, self, ref, body)
 
 
-async def serve(fault: str, edge: dict[str, Any]) -> None:
+async def serve(fault: str, config: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
-    server = Server(fault)
+    edge = config["edge"]
+    server = Server(fault, "room_events_per_second" in config["limits"])
     listener = await loop.create_server(lambda: Peer(server), edge["host"], edge["port"])
     port = listener.sockets[0].getsockname()[1]
     listening = {"event": "listening", "host": edge["host"], "port": port, "pid": os.getpid(), "viewers_max": 32}
@@ -231,4 +270,4 @@ if __name__ == "__main__":
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.fault, tomllib.loads(arguments.config.read_text())["edge"]))
+    asyncio.run(serve(arguments.fault, tomllib.loads(arguments.config.read_text())))

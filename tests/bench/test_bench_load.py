@@ -78,6 +78,10 @@ def test_every_field_has_a_text() -> None:
         ({"text": "latin"}, "text"),
         ({"kinds": {"gift": 1.0}}, "gift cannot be sent"),
         ({"kinds": {}}, "shares"),
+        ({"kinds": {"reaction": 1.0}}, "reactions are given"),
+        ({"speech": "taps"}, "taps are likes"),
+        ({"speech": "burst", "notices": 1.0}, "notices"),
+        ({"speech": "visits", "seconds": 0.5}, "needs a length"),
         ({"kinds": {"like": -1.0}}, "shares"),
         ({"body_bytes": 12}, "body_bytes"),
         ({"speech": "burst", "storm_share": 0.5}, "storm_share"),
@@ -96,4 +100,4 @@ def test_all_faults_are_told_at_once_and_a_command_line_gives_text() -> None:
     assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == ["--viewers", "--rate", "--seed"]
     made = changed(Load(), {"viewers": "7", "rate": "2.5", "compression": True, "kinds": {"like": "1"}}, strict=False)
     assert (made.viewers, made.rate, made.compression, made.kinds) == (7, 2.5, True, {"like": 1.0})
-    assert set(KINDS) == {"comment", "like"}
+    assert set(KINDS) == {"comment", "like", "reaction"}

@@ -80,15 +80,28 @@ CAUGHT = {
 }
 
 
-@pytest.fixture(scope="module")
-def broken_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[subprocess.Popen[str], Path]]]:
+TAPS = ("reactions", "--viewers", "6", "--senders", "6", "--rate", "600", "--seconds", "1")
+OVERLOAD = ("overload", "--viewers", "6", "--senders", "4", "--rate", "200", "--seconds", "1", "--notices", "20")
+MISTOLD = {
+    "deaf": ("untold", TAPS),
+    "reaction": ("reaction", TAPS),
+    "miscount": ("withheld", OVERLOAD),
+    "silence": ("withheld", OVERLOAD),
+    "notice": ("refused", OVERLOAD),
+}
+"""What a server may tell wrong about taps and comments that it withholds, and what it is called."""
+
+
+STEADY = ("steady", "--viewers", "6", "--senders", "4", "--rate", "400", "--seconds", "0.4", "--kinds", "comment=0.9,like=0.1")
+Broken = dict[str, tuple[subprocess.Popen[str], Path]]
+
+
+def broken(tmp_path_factory: pytest.TempPathFactory, options: dict[str, tuple[str, ...]]) -> Iterator[Broken]:
     """One run for each fault, all at once: they mostly wait."""
     runs = {}
-    for fault in CAUGHT:
+    for fault, arguments in options.items():
         record = tmp_path_factory.mktemp(fault) / "record.json"
-        command = [sys.executable, "-m", "bench.cli", "run", "steady", "--viewers", "6", "--senders", "4"]
-        command += ["--rate", "400", "--seconds", "0.2", "--kinds", "comment=0.9,like=0.1"]
-        command += ["--stall-seconds", "2", "--json", str(record)]
+        command = [sys.executable, "-m", "bench.cli", "run", *arguments, "--stall-seconds", "2", "--json", str(record)]
         command += ["--engine", f"{sys.executable} {FAKE} --break {fault}"]
         runs[fault] = (subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True), record)
     yield runs
@@ -97,8 +110,18 @@ def broken_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         process.communicate()
 
 
+@pytest.fixture(scope="module")
+def broken_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broken]:
+    yield from broken(tmp_path_factory, dict.fromkeys(CAUGHT, STEADY))
+
+
+@pytest.fixture(scope="module")
+def mistold_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broken]:
+    yield from broken(tmp_path_factory, {fault: options for fault, (_, options) in MISTOLD.items()})
+
+
 @pytest.mark.parametrize("fault", CAUGHT)
-def test_broken_server_is_caught(broken_runs: dict[str, tuple[subprocess.Popen[str], Path]], fault: str) -> None:
+def test_broken_server_is_caught(broken_runs: Broken, fault: str) -> None:
     process, path = broken_runs[fault]
     output, _ = process.communicate(timeout=60)
     record = json.loads(path.read_text())
@@ -109,6 +132,38 @@ def test_broken_server_is_caught(broken_runs: dict[str, tuple[subprocess.Popen[s
     told = next(line for line in certificate["faults"] if line.startswith(f"{CAUGHT[fault]}: "))
     assert fault in ("bytes", "likes") or "viewer " in told
     assert "Verification failed" in output
+
+
+@pytest.mark.parametrize("fault", MISTOLD)
+def test_a_server_that_tells_totals_wrong_is_caught(mistold_runs: Broken, fault: str) -> None:
+    process, path = mistold_runs[fault]
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, output
+    assert MISTOLD[fault][0] in json.loads(path.read_text())["certificate"]["fault_counts"], output
+
+
+def test_taps_are_summed_and_told_exactly(tmp_path: Path) -> None:
+    status, record, output = bench(tmp_path, TAPS[0], *TAPS[1:])
+    assert status == 0, output
+    assert (record["certificate"]["likes"], record["certificate"]["reactions"]) == (480, 120)
+    assert record["figures"]["counter_batches"] >= 1
+
+
+def test_what_is_withheld_adds_up_and_notices_arrive(tmp_path: Path) -> None:
+    status, record, output = bench(tmp_path, OVERLOAD[0], *OVERLOAD[1:])
+    assert status == 0, output
+    certificate = record["certificate"]
+    assert certificate["withheld_comments"] == {"events": 100}
+    assert (certificate["offered"], certificate["accepted"], certificate["notices"]) == (220, 120, 20)
+    assert certificate["delivered"] == 120 * 6
+    assert record["figures"]["accepted_share"] == pytest.approx(0.5)
+
+
+def test_visits_are_told_apart_from_bare_handshakes(tmp_path: Path) -> None:
+    status, record, output = bench(tmp_path, "presence", viewers=2, rate=20, seconds=1, bursts=2)
+    assert status == 0, output
+    assert record["figures"]["visits"] == 40
+    assert record["certificate"]["connections_closed"] == record["certificate"]["connections"] == 2 + 80
 
 
 def test_a_server_without_a_fault_passes_and_its_likes_are_counted(tmp_path: Path) -> None:

@@ -210,13 +210,15 @@ def test_processes_are_compared_where_they_saw_the_same_part_of_an_epoch() -> No
         "entitled": 0,
         "covered": 1,
         "rooms": {"0": [5, 0, 7, 99]},
+        "heard": {"0": [3, 0]},
+        "calm": False,
     }
     later = report | {"rooms": {"0": [5, 3, 4, 11]}, "likes_lost": {"0": 3}}
     other = report | {"rooms": {"0": [5, 0, 7, 98]}}
-    fine = certify([report, later], 10, [])
+    fine = certify([report, later], {"0": {"likes": 10}}, [])
     assert fine.balanced
     assert (fine.covered, fine.likes, fine.likes_lost) == (2, 10, 3)
-    assert certify([report, other], 10, []).fault_counts == {"disagree": 1}
+    assert certify([report, other], {}, []).fault_counts == {"disagree": 1}
 
 
 def test_a_viewer_that_is_back_is_live() -> None:

@@ -183,6 +183,7 @@ async def test_what_is_deleted_is_delivered_to_nobody_afterwards(
         # Whoever comes back, reads back or comes late, at whichever node.
         for url in (one.url, two.url):
             async with open_viewer("websockets", url) as back, foreign(url, None, None) as late:
+                back.gone |= guest.gone
                 await back.join(ROOM, start, session=guest.session)
                 await back.until_offset(told)
                 assert list(back.shown.values()) == ["你好 🌸"]

@@ -92,6 +92,8 @@ class Person:
     async def come(self, position: tuple[int, int] | None = None, session: str | None = None) -> None:
         """Come in, maybe for another time."""
         self.gone = set(self._past.gone)
+        # From now on it fails when it is given one of these.
+        self.viewer.gone |= self.gone
         await self.viewer.join(ROOM, position, session=session)
         if position is None:
             assert self.viewer.position is not None

@@ -75,7 +75,8 @@ class Viewer:
     :ivar events: by offset, in order of arrival, of the epoch it is in; ``position`` is (epoch, offset).
     :ivar told: kinds of server messages in order of arrival.
     :ivar overlap: events that came again because a resume began with a whole frame.
-    :ivar omitted: offsets that carried no event, with the reason; ``gone`` those that moderators deleted.
+    :ivar omitted: offsets that carried no event, with the reason; ``gone`` those that moderators
+        deleted, as this viewer was told or a test knows: nothing may come at these any more.
     :ivar state: entries by kind and key, each with its version; ``totals`` as told so far.
     :ivar recent: what the snapshot showed, by offset.
     """

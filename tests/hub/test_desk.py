@@ -366,3 +366,23 @@ async def test_notices_without_a_deadline_do_not_pile_up(autojump_clock: MockClo
             await settle()
         async with harness.hub.opened(ROOM) as room:
             assert len(room.rules.entries.of_kind("notice")) == 32
+
+
+async def test_what_one_viewer_asks_for_is_done_in_its_order(autojump_clock: MockClock) -> None:
+    async with open_hub(room=QUIET) as harness:
+        edge = await opened(harness)
+        for ref in range(1, 31):
+            match ref % 3:
+                case 0:
+                    act: Act = Notice(ref, 0, str(ref), receipts=ref % 2 == 0)
+                case 1:
+                    act = Change(ref, 0, "attribute", "number", {"value": ref})
+                case _:
+                    act = Change(ref, 0, "attribute", f"key{ref}", {"value": ref})
+            edge.request(ROOM, "host", act, role="host")
+        await trio.sleep(1)
+        assert set(edge.codes().values()) == {Code.OK}
+        notices = [int(event[3]) for event in edge.events() if event[0] == EventKind.NOTICE]
+        changes = [value["value"] for kind, _, value, _ in states(edge) if kind == "attribute"]
+        assert (len(notices), len(changes)) == (10, 20)
+        assert (notices, changes) == (sorted(notices), sorted(changes))

@@ -1,0 +1,43 @@
+"""What takes a while, one after the other for each whom it concerns, in the order in which it was asked for.
+
+Owns the queues. Must not know what is done. A task for each request would not do: tasks that begin together run in any order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any
+
+__all__ = ["Order"]
+
+_Job = tuple[Callable[..., Awaitable[None]], tuple[Any, ...]]
+
+
+class Order:
+    """See the module's docstring.
+
+    :param spawn: begins a task.
+    """
+
+    def __init__(self, spawn: Callable[..., None]) -> None:
+        self._spawn = spawn
+        self._queues: dict[Hashable, deque[_Job]] = {}
+
+    def run(self, key: Hashable, do: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Do this when all has been done that was asked for with this key before."""
+        queue = self._queues.get(key)
+        if queue is not None:
+            queue.append((do, args))
+        else:
+            self._queues[key] = deque([(do, args)])
+            self._spawn(self._serve, key)
+
+    async def _serve(self, key: Hashable) -> None:
+        queue = self._queues[key]
+        try:
+            while queue:
+                do, args = queue.popleft()
+                await do(*args)
+        finally:
+            del self._queues[key]
