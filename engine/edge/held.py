@@ -70,5 +70,6 @@ class Held:
 
 def _size(message: Say | Request) -> int:
     if isinstance(message, Say):
-        return len(message.body) + sum(map(len, message.mentions)) + _OVERHEAD
+        size = len(message.body) + _OVERHEAD
+        return size + sum(map(len, message.mentions)) if message.mentions else size
     return len(MSGPACK.encode(message.act)) + _OVERHEAD

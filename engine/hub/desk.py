@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from engine.brokers.base import Ballot, Broker, Keep, Pending, RecordFull, Unavailable
+from engine.brokers.base import FREE, LIMITED, Ballot, Broker, Keep, Pending, RecordFull, Unavailable
 from engine.errors import Code, Refused
 from engine.hub.actor import Actor
 from engine.hub.backfill import expired
@@ -28,7 +28,7 @@ from engine.hub.order import Order
 from engine.hub.port import Port
 from engine.hub.publisher import Publisher
 from engine.hub.room import HubRoom
-from engine.hub.rules import kind_of
+from engine.hub.rules import STAFF, kind_of
 from engine.hub.sanctions import Sanctions
 from engine.hub.state import may_vote
 from engine.link.messages import PrivateTo, ReplyTo, Request, Say
@@ -128,8 +128,10 @@ class Desk:
 
     def _say(self, room: HubRoom, say: Say, answer: Answer) -> None:
         actor = Actor(say.author, say.standing, say.session, say.ref)
-        if room.name.endswith(BACKSTAGE):
-            self._publisher.accept(room.name, actor.pending(_event(actor, say, say.body, 0)), answer)
+        if room.backstage or not room.rules.objects:
+            event = _event(actor, say, say.body, room.time() if say.lifetime_ms else 0)
+            lane = FREE if say.standing.role in STAFF else LIMITED
+            self._publisher.accept(room.name, Pending(MSGPACK.encode(event), say.session, say.ref, lane), answer)
             return
         now_ms = room.time()
         judged = room.rules.judge(actor, say.body, now_ms, custom=bool(say.name))

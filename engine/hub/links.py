@@ -150,7 +150,11 @@ class Links:
     # -- what edges send ----------------------------------------------------------------------------------------
 
     def _on_say(self, port: Port, say: Say) -> None:
-        self._when_live(port, say.room, say.viewer, say.ref, lambda room: self._desk.say(port, room, say))
+        room = self._rooms.get(say.room)
+        if room is not None and room.phase is not Phase.OPENING:
+            self._desk.say(port, room, say)
+        else:
+            self._when_live(port, say.room, say.viewer, say.ref, lambda room: self._desk.say(port, room, say))
 
     def _on_request(self, port: Port, request: Request) -> None:
         self._when_live(port, request.room, request.viewer, request.ref, lambda room: self._desk.request(port, room, request))

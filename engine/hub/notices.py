@@ -175,6 +175,8 @@ class Notices:
 
 
 def _event(actor: Actor, notice: Notice) -> NoticeEvent:
+    if notice.deadline_ms > _DEADLINE_MS_MAX:
+        raise Refused(Code.INVALID, f"deadline_ms: at most {_DEADLINE_MS_MAX}")
     return NoticeEvent(actor.shown, notice.ref, notice.body, notice.receipts)
 
 

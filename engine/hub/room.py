@@ -68,6 +68,7 @@ class HubRoom:
 
     :param clock: the broker's time in this room (`Broker.now_ms`).
     :ivar ports: the edges that show it, with their viewers.
+    :ivar backstage: whether it is the room behind another one.
     :ivar behind: those of them that came back with an older position, and it; they are sent nothing else until they have
         everything up to `position`.
     :ivar wake: when `service` is to be called next, infinity if never.
@@ -81,7 +82,6 @@ class HubRoom:
 
     __slots__ = (
         "_alarm",
-        "_backstage",
         "_barring",
         "_batcher",
         "_clock",
@@ -92,6 +92,7 @@ class HubRoom:
         "_tail",
         "_tallies",
         "_told",
+        "backstage",
         "behind",
         "counts",
         "early",
@@ -125,7 +126,7 @@ class HubRoom:
         self._tallies: dict[str, tuple[int, ...]] = {}
         self._alarm = math.inf
         self._told: set[int] = set()
-        self._backstage = name.endswith(BACKSTAGE)
+        self.backstage = name.endswith(BACKSTAGE)
         self._barring = False
         self.redactions = 0
         self.phase = Phase.OPENING
@@ -225,7 +226,7 @@ class HubRoom:
 
     def _moderate(self, events: Events, ports: Collection[Port]) -> None:
         """Do what moderators want among these events, as far as these edges are concerned. Backstage they are only told of."""
-        if self._backstage:
+        if self.backstage:
             return
         for event in events.events:
             if kind_of(event) == EventKind.MODERATED:

@@ -72,10 +72,12 @@ class Rules:
     __slots__ = (
         "_everywhere",
         "_limits",
+        "_listed",
         "_name",
         "_random",
         "_reached",
         "_recent",
+        "_strict",
         "_words",
         "entries",
         "mode",
@@ -95,12 +97,14 @@ class Rules:
         self._name = name
         self._limits = settings.limits
         self._words = words
+        self._listed = bool(settings.moderation.lists)
         self._everywhere = everywhere
         self._random = random
         self._recent: Recent | None = None
         self.entries = Entries()
         self.sanctions = Sanctions()
         self.mode = Mode(self.entries, settings.limits)
+        self._strict = self._has_rules()
         self.refused: dict[Code, int] = {}
         self.record = Record(name, 0, {})
         self._reached: trio.Event | None = None
@@ -123,10 +127,17 @@ class Rules:
             self.entries.apply(delivery.field, delivery.value)
             barring = self.sanctions.apply(delivery.field, delivery.value)
         self.mode = Mode(self.entries, self._limits)
+        self._strict = self._has_rules()
         if self._reached is not None:
             self._reached.set()
             self._reached = None
         return barring
+
+    def _has_rules(self) -> bool:
+        """Whether the room, or the settings for all rooms, make any rule."""
+        mode, limits = self.mode, self._limits
+        budget = limits.room_events_per_second or limits.room_bytes_per_second or limits.duplicate_seconds
+        return bool(self.sanctions.any or mode.mode != "open" or mode.life != "open" or mode.longest_slow_ms or budget)
 
     async def reached(self, revision: int) -> None:
         """Wait until the record is at this revision."""
@@ -160,6 +171,13 @@ class Rules:
         return self._recent
 
     # -- what somebody wants to say -----------------------------------------------------------------------------------
+
+    @property
+    def objects(self) -> bool:
+        """Whether there is any rule that could object to a comment now. In most rooms there is none, most of the time, and
+        `judge` need not be asked."""
+        everywhere = self._everywhere()
+        return self._strict or self._listed or (everywhere is not None and everywhere.any)
 
     def judge(self, actor: Actor, body: str, now_ms: int, *, custom: bool = False) -> Judgement:
         """Decide on a comment, or a custom event. Raises `Refused`."""

@@ -60,12 +60,16 @@ def field(kind: str, subject: str) -> str:
 
 
 class Sanctions:
-    """The sanctions in one record. Where they are asked for, those of a second one (``everywhere``) can hold, too."""
+    """The sanctions in one record. Where they are asked for, those of a second one (``everywhere``) can hold, too.
 
-    __slots__ = ("_kinds",)
+    :ivar any: whether there are any, over or not.
+    """
+
+    __slots__ = ("_kinds", "any")
 
     def __init__(self) -> None:
         self._kinds: dict[str, dict[str, Sanction]] = {kind: {} for kind in _KINDS}
+        self.any = False
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, bytes]) -> Sanctions:
@@ -89,6 +93,7 @@ class Sanctions:
                 self._kinds[kind][subject] = _decode(value)
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 log.warning("sanction_unreadable", extra={"field": field})
+        self.any = any(self._kinds.values())
         return True
 
     def __len__(self) -> int:
