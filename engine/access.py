@@ -84,11 +84,13 @@ class Standing(Struct, array_like=True, frozen=True, gc=False):
     :ivar role: value of `Role`.
     :ivar level: as its product ranks it; 0 for a guest.
     :ivar follower: whether it follows the host.
+    :ivar confined: whether a role above a viewer's is for some rooms only, and decides nothing about others.
     """
 
     role: str = "viewer"
     level: int = 0
     follower: bool = False
+    confined: bool = False
 
 
 VIEWER: Final = Standing()
@@ -102,9 +104,9 @@ def shown(author: Author, standing: Standing) -> Author:
 
 
 @lru_cache(maxsize=1024)
-def _standing(role: str, level: int, follower: bool) -> Standing:
+def _standing(role: str, level: int, follower: bool, confined: bool = False) -> Standing:
     """One object for all who stand alike: a hundred thousand viewers do."""
-    made = Standing(role, level, follower)
+    made = Standing(role, level, follower, confined)
     return VIEWER if made == VIEWER else made
 
 
@@ -187,7 +189,8 @@ def _bearer(join: Join, token: str, settings: AccessSettings, now_ms: int) -> Gr
     else:
         nonce = secrets.token_urlsafe(9)
     session = f"{_BOUND}{nonce}{_text(tokens.seal(nonce + user, 12))}"
-    return Grant(session, author, role, _standing(claims.role, claims.level, claims.follower))
+    confined = claims.rooms is not None and Permission.MODERATE in role.permissions
+    return Grant(session, author, role, _standing(claims.role, claims.level, claims.follower, confined))
 
 
 _NONCE: Final = 12

@@ -219,7 +219,7 @@ class Moderate(Struct, array_like=True, frozen=True, tag=9, gc=False):
     Effective at all nodes within a tick; audited backstage (`backstage_of`).
 
     :ivar action: ``mute``, ``unmute``; ``shadow``, ``unshadow`` (nobody else sees what the user says, and it is not told);
-        ``ban``, ``unban``; ``ban_address``, ``unban_address`` (``user`` is the address, or who is at it); ``kick``; ``delete``
+        ``ban``, ``unban``; ``ban_address`` (``user`` is an address, or who is at it), ``unban_address``; ``kick``; ``delete``
         (the event at ``offset``), ``delete_user`` (all of a user's comments that are kept), ``clear`` (all comments that are
         kept); ``approve``, ``reject`` (of the held comment at ``offset`` backstage).
     :ivar seconds: how long; 0: until it is taken back.

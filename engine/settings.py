@@ -378,8 +378,11 @@ class BrokerSettings:
         int, Ge(0), Le(64 << 20), doc("Bytes of names and values in a room's record. Every node with the room holds a copy.")
     ] = 262_144
     tallies: Annotated[
-        int, Ge(0), Le(10_000), doc("Tallies in a room: polls, questions, lotteries, receipts. Beyond it new ones are refused.")
-    ] = 256
+        int,
+        Ge(0),
+        Le(10_000),
+        doc("Tallies in a room, of polls, questions and notices with receipts that are there. Beyond it new ones are refused."),
+    ] = 1_024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -326,6 +326,10 @@ class Broker(ABC):
         """Who chose what; empty if they are more than ``limit``."""
 
     @abstractmethod
+    async def discard(self, room: str, tally: str) -> None:
+        """Forget a tally: nobody asks for it any more. A choice that comes later begins it anew."""
+
+    @abstractmethod
     async def published(self, room: str, session: str, ref: int) -> int:
         """Offset of the event that was published with this key, 0 if none is remembered."""
 

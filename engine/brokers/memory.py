@@ -264,6 +264,11 @@ class MemoryBroker(Broker):
                 self._deliver(stream.tallies.tally(room, name))
         return counted
 
+    async def discard(self, room: str, tally: str) -> None:
+        stream = self._streams.get(room)
+        if stream is not None and stream.tallies is not None:
+            stream.tallies.discard(tally)
+
     async def voters(self, room: str, tally: str, limit: int) -> dict[str, int]:
         stream = self._streams.get(room)
         return stream.tallies.voters(tally, limit) if stream is not None and stream.tallies is not None else {}

@@ -85,6 +85,10 @@ class Tallies:
         """For subscribers."""
         return Tally(room, name, tuple(self._tallies[name].counts))
 
+    def discard(self, name: str) -> None:
+        """Forget one."""
+        self._tallies.pop(name, None)
+
     def names(self) -> list[str]:
         """Of all tallies, the oldest first."""
         return list(self._tallies)

@@ -63,7 +63,7 @@ class RoomState:
 
         :param seen: the last offset of which everything is known, but for what was missed.
         """
-        if offset < self._least or (self.certain and offset <= seen):
+        if offset < self._least or (self.certain and offset <= max(seen, self._after)):
             return False
         later, reached = [(key, entry) for key, (at, entry) in self._later.items() if at > offset], self._after
         self.begin(offset, entries)

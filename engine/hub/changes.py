@@ -28,6 +28,9 @@ _ATTEMPTS: Final = 20
 _BEHIND_SECONDS: Final = 2.0
 """How long a change waits to learn of the one that was faster."""
 
+_VOTED: Final = ("poll", "question")
+"""Kinds that have a tally."""
+
 _decode_any: Final = msgspec.msgpack.Decoder().decode
 _decode_state: Final = msgspec.msgpack.Decoder(StateEvent).decode
 
@@ -93,6 +96,8 @@ class Changes:
                 await _behind(room, conflict.revision)
                 return part
             await _behind(room, revision)
+            if each.deletes and entry.kind in _VOTED:
+                await self._broker.discard(room.name, entry.tally)
         return len(plans)
 
     async def _pinned(self, room: HubRoom, change: Change) -> list[Any]:

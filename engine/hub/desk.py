@@ -92,7 +92,7 @@ class Desk:
         self._order = Order(spawn)
         self._changes = Changes(settings, broker)
         self._looking = 0
-        self.moderation = Moderation(broker, publisher, self._changes)
+        self.moderation = Moderation(broker, publisher, self._changes, settings.broker.record_fields)
         self.notices = Notices(settings, broker, publisher, ballots, spawn)
 
     # -- speaking -----------------------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ _LOCATING_MS: Final = 60_000
 """How long edges look for the address of a user that is banned with it."""
 _CHUNK: Final = 1_000
 """Offsets redacted in one step of the broker."""
+_SPARE: Final = 64
+"""Fields of a room's record that sanctions leave to what the room is: it must be possible to close it."""
 _STRETCH: Final = 1_000_000
 """Longest stretch: an event from elsewhere may say anything."""
 _DELETABLE: Final = (EventKind.COMMENT, EventKind.CUSTOM, EventKind.NOTICE)
@@ -48,10 +50,14 @@ _decode_held: Final = msgspec.msgpack.Decoder(HeldEvent).decode
 
 
 class Moderation:
-    """See the module's docstring. Methods raise `Refused`, and what the broker raises."""
+    """See the module's docstring. Methods raise `Refused`, and what the broker raises.
 
-    def __init__(self, broker: Broker, publisher: Publisher, changes: Changes) -> None:
+    :param record_fields: that a room's record may have.
+    """
+
+    def __init__(self, broker: Broker, publisher: Publisher, changes: Changes, record_fields: int) -> None:
         self._broker = broker
+        self._fields_max = record_fields - _SPARE
         self._publisher = publisher
         self._changes = changes
 
@@ -64,6 +70,8 @@ class Moderation:
             raise Refused(Code.INVALID, f"{act.action} needs a user")
         if act.everywhere and act.action not in (*_SANCTIONS, "ban_address", "unban_address"):
             raise Refused(Code.INVALID, f"{act.action} is not possible everywhere")
+        if act.everywhere and actor.standing.confined:
+            raise Refused(Code.FORBIDDEN, "your role is for some rooms only")
         if act.seconds > _SECONDS_MAX:
             raise Refused(Code.INVALID, f"seconds: at most {_SECONDS_MAX}; 0 is for good")
         until = room.time() + act.seconds * 1000 if act.seconds else 0
@@ -82,10 +90,13 @@ class Moderation:
         # A shadow mute is not told: its user would learn of it.
         pending = actor.pending(event) if "shadow" not in act.action else None
         name = EVERYWHERE if act.everywhere else room.name
+        fields, mine = room.rules.record.fields, field(_SANCTIONS[act.action], act.user)
+        if value is not None and name == room.name and mine not in fields and len(fields) >= self._fields_max:
+            raise Refused(Code.STATE_FULL, "too many are muted or banned in this room (broker.record_fields)")
         if act.action == "unban":
             # Who comes back is not to be found, and banned with its address, once more.
             await self._broker.amend(name, field("locate", act.user), None)
-        await self._broker.amend(name, field(_SANCTIONS[act.action], act.user), value, act.seconds * 1000, None, pending)
+        await self._broker.amend(name, mine, value, act.seconds * 1000, None, pending)
         return 0
 
     async def _ban_address(self, room: HubRoom, actor: Actor, act: Moderate, until: int) -> int:

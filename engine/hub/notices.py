@@ -119,6 +119,7 @@ class Notices:
         for entry in entries[: max(len(entries) + 1 - NOTICES, 0)]:
             gone = Pending(MSGPACK.encode(StateEvent(SERVER, 0, entry.kind, entry.key, None, entry.version + 1)))
             await self._broker.amend(room.name, field_of(entry.kind, entry.key), None, event=gone)
+            await self._broker.discard(room.name, tally_of(entry.value["offset"]))
 
     def published(self, room: HubRoom, offset: int) -> None:
         """A notice that asks for receipts has come from the broker: find out whom it addresses here, if they are few."""
@@ -143,6 +144,7 @@ class Notices:
             try:
                 await self._broker.amend(room.name, field, None, 0, room.rules.record.revision, gone)
                 await self._tell(room, offset)
+                await self._broker.discard(room.name, tally_of(offset))
             except Conflict as conflict:
                 with trio.move_on_after(_RETRY_SECONDS):
                     await room.rules.reached(conflict.revision)

@@ -270,6 +270,9 @@ class HubRoom:
         """Entries may have come or gone whose votes are known."""
         if isinstance(delivery, Amended) and (named := key_of(delivery.field)) is not None and delivery.value is None:
             kind, key = named
+            if kind == "notice" and key.isdecimal():
+                # What is heard of it from now on is too late.
+                self.receipted.pop(int(key), None)
             self.state.forget(f"{kind}:{key}")
             for tally in [tally for tally in self._tallies if tally.startswith(f"{kind}:{key}:")]:
                 del self._tallies[tally]

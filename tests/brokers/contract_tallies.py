@@ -201,3 +201,21 @@ class TalliesContract(Opening):
             await broker.subscribe("room")
             assert deliveries.tallies("room") == {}
             assert await broker.cast("room", first("poll", ("u", 1))) == [True]
+
+    async def test_a_tally_that_is_discarded_leaves_its_place_and_begins_anew(self) -> None:
+        deliveries, clock = Deliveries(), Clock()
+        async with self.open(BrokerSettings(tallies=2), deliveries, clock) as broker:
+            await broker.subscribe("room")
+            await broker.cast("room", [*first("one", ("a", 1), ("b", 0)), *first("two", ("a", 0))])
+            with pytest.raises(RecordFull):
+                await broker.cast("room", first("three", ("a", 0)))
+            await broker.discard("room", "one")
+            await broker.discard("room", "never was")
+            await broker.discard("other", "one")
+            assert await broker.voters("room", "one", 9) == {}
+            assert await broker.cast("room", first("three", ("a", 0))) == [True]
+            await broker.discard("room", "three")
+            assert await broker.cast("room", first("one", ("a", 2))) == [True]
+            clock.ms += 1_000
+            await deliveries.until(lambda: deliveries.tallies("room").get("one") == (0, 0, 1))
+            assert deliveries.tallies("room")["two"] == (1,)

@@ -199,6 +199,15 @@ def test_a_snapshot_names_all_totals() -> None:
     assert merged(before, {}) is before
 
 
+def test_an_answer_that_is_older_than_the_last_says_nothing() -> None:
+    follower = live()
+    follower.feed(batch(1, 1))
+    follower.feed(answer(9, {}))
+    follower.feed(answer(5, {("pin", ""): Entry({"at": 5}, 1)}))
+    assert follower.state.certain
+    assert follower.state.entries == {}
+
+
 # -- against the model ------------------------------------------------------------------------------------------------
 
 LENGTH = 30
@@ -250,6 +259,8 @@ def test_what_is_certain_is_true_whatever_is_lost(plan: list[tuple[str, str, boo
                 follower.feed(gap(position + 1, last, "history"))
                 shared = data.draw(st.integers(0, last))
                 follower.feed(snapshot(shared, after[shared]))
+                # What was known of later goes with it.
+                ahead = 0
                 follower.feed(batch(shared + 1, last, events=log[shared:last])) if shared < last else None
                 position = last
             case "late":

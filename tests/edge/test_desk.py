@@ -135,12 +135,24 @@ async def test_everything_asked_counts_against_one_rate() -> None:
         desk.ask(guest, COMMENT, "one")
         desk.ask(guest, VOTE, "poll", "p")
         desk.ask(guest, ASK, "why?")
-        desk.ask(guest, HISTORY)
+        desk.ask(guest, VOTE, "poll", "q")
         assert guest.read() == []
-        refs = [desk.ask(guest, VOTE, "poll", "p"), desk.ask(guest, STATE), desk.ask(guest, COMMENT, "two")]
+        refs = [desk.ask(guest, VOTE, "poll", "p"), desk.ask(guest, ASK, "why?"), desk.ask(guest, COMMENT, "two")]
         answers = guest.read()
         assert [(answer[1], answer[2]) for answer in answers] == [(ref, Code.RATE_LIMITED) for ref in refs]
         assert all(answer[5] > 0 for answer in answers)
+
+
+async def test_reading_has_a_rate_of_its_own_which_staff_has_not() -> None:
+    async with open_desk(limits={"reads_per_second": 0.001, "reads_burst": 2, "comments_burst": 1}) as desk:
+        guest, moderator = await desk.enter(), await desk.enter("mod", role="moderator")
+        for asker, refused in ((guest, 2), (moderator, 0)):
+            refs = [desk.ask(asker, kind) for kind in (HISTORY, STATE, HISTORY, STATE)]
+            answers = asker.read()
+            assert [(answer[1], answer[2]) for answer in answers] == [(ref, Code.RATE_LIMITED) for ref in refs[4 - refused :]]
+            assert all(answer[5] > 0 for answer in answers)
+        desk.ask(guest, COMMENT, "one")
+        assert guest.read() == []
 
 
 async def test_nothing_is_asked_of_a_room_that_is_not_joined() -> None:

@@ -19,7 +19,7 @@ from engine.hub import Hub
 from engine.link import End, memory_link
 from engine.link.messages import Down, Frames, OpenRoom, Presence, ReplyTo, Request, Restart, Say, Standing, Up
 from engine.schema import MSGPACK, Act, Author, CommentEvent
-from engine.settings import LimitSettings, RoomSettings, Settings
+from engine.settings import BrokerSettings, LimitSettings, RoomSettings, Settings
 
 __all__ = ["FakeEdge", "ScriptedBroker", "batches", "comment", "decode", "open_hub", "settle"]
 
@@ -177,6 +177,9 @@ class ScriptedBroker(Broker):
         await self._call("amend", room, field, value, expires_ms, expect)
         return 1
 
+    async def discard(self, room: str, tally: str) -> None:
+        await self._call("discard", room, tally)
+
     async def published(self, room: str, session: str, ref: int) -> int:
         await self._call("published", room, session, ref)
         return 0
@@ -252,10 +255,13 @@ async def open_hub(
     room: RoomSettings | None = None,
     limits: LimitSettings | None = None,
     broker: Callable[[Deliver], Broker] | None = None,
+    broker_settings: BrokerSettings | None = None,
     **sections: Any,
 ) -> AsyncIterator[Harness]:
     """Run a hub with the given settings, over a memory broker unless told otherwise."""
-    settings = Settings(room=room or RoomSettings(), limits=limits or LimitSettings(), **sections)
+    settings = Settings(
+        room=room or RoomSettings(), limits=limits or LimitSettings(), broker=broker_settings or BrokerSettings(), **sections
+    )
     budget = settings.limits.room_events_per_second
     hub = Hub(settings, broker or (lambda deliver: MemoryBroker(settings.broker, deliver, now_ms, budget=budget)))
     async with trio.open_nursery() as nursery:

@@ -26,7 +26,7 @@ from engine.link.messages import (
     Standing,
 )
 from engine.schema import Act, Ask, Author, Change, EventKind, Notice, ReadHistory, ReadState, Vote, backstage_of
-from engine.settings import RoomSettings
+from engine.settings import BrokerSettings, RoomSettings
 
 from .harness import FakeEdge, decode, open_hub, settle
 
@@ -386,3 +386,19 @@ async def test_what_one_viewer_asks_for_is_done_in_its_order(autojump_clock: Moc
         changes = [value["value"] for kind, _, value, _ in states(edge) if kind == "attribute"]
         assert (len(notices), len(changes)) == (10, 20)
         assert (notices, changes) == (sorted(notices), sorted(changes))
+
+
+async def test_what_is_over_leaves_its_place_to_the_next(autojump_clock: MockClock) -> None:
+    async with open_hub(room=QUIET, broker_settings=BrokerSettings(tallies=2)) as harness:
+        edge = await opened(harness)
+        for ref in range(1, 40, 4):
+            ask(edge, Change(ref, 0, "poll", str(ref), {"question": "?", "options": ["a", "b"]}))
+            await trio.sleep(1)
+            ask(edge, Vote(ref + 1, 0, "poll", str(ref)), "anna", "viewer")
+            await trio.sleep(1)
+            ask(edge, Change(ref + 2, 0, "poll", str(ref), None))
+            ask(edge, Notice(ref + 3, 0, "read this", receipts=True, deadline_ms=500))
+            await trio.sleep(0.1)
+            edge.send(Receipts(ROOM, edge.reply(ref + 3).offset, True, ["anna"]))
+            await trio.sleep(2)
+        assert set(edge.codes().values()) == {Code.OK}

@@ -11,9 +11,9 @@ from trio.testing import MockClock
 
 from engine.errors import Code
 from engine.hub.moderation import stretches
-from engine.link.messages import Barred, Expel, Located, Redact, SharedSnapshot
-from engine.schema import Change, EventKind, Moderate, OmittedReason, backstage_of
-from engine.settings import ModerationSettings, RoomSettings, WordList
+from engine.link.messages import Barred, Expel, Located, Redact, Request, SharedSnapshot, Standing
+from engine.schema import Author, Change, EventKind, Moderate, OmittedReason, backstage_of
+from engine.settings import BrokerSettings, ModerationSettings, RoomSettings, WordList
 
 from .harness import FakeEdge, Harness, decode, open_hub, settle
 
@@ -268,3 +268,27 @@ async def test_what_is_deleted_is_not_pinned_any_more(autojump_clock: MockClock)
         assert [event[3:6] for event in edge.events() if event[0] == EventKind.STATE][-1] == ["pin", "1", None]
         late = await opened(harness, ROOM)
         assert [entry[1] for entry in decode(late.of(SharedSnapshot)[0].frames[0])[0][9]] == ["2"]
+
+
+async def test_who_answers_for_some_rooms_decides_nothing_about_others(autojump_clock: MockClock) -> None:
+    async with open_hub() as harness:
+        edge = await opened(harness, ROOM)
+        standing = Standing("moderator", confined=True)
+        for ref, everywhere in ((1, True), (2, False)):
+            act = Moderate(ref, 0, "mute", "anna", everywhere=everywhere)
+            edge.send(Request(ROOM, 1, "session-mod", Author("mod"), standing, 0, act))
+            await settle()
+        assert edge.codes() == {1: Code.FORBIDDEN, 2: Code.OK}
+
+
+async def test_however_many_are_banned_the_room_can_be_closed(autojump_clock: MockClock) -> None:
+    async with open_hub(broker_settings=BrokerSettings(record_fields=80)) as harness:
+        edge = await opened(harness, ROOM)
+        for ref in range(1, 31):
+            moderate(edge, ref, "ban", f"user{ref}")
+            await settle()
+        assert [edge.reply(ref).code for ref in (1, 16, 17, 30)] == [Code.OK, Code.OK, Code.STATE_FULL, Code.STATE_FULL]
+        moderate(edge, 40, "ban", "user1", seconds=60)
+        edge.request(ROOM, "host", Change(41, 0, "life", "", {"state": "closed"}), role="host")
+        await settle()
+        assert (edge.reply(40).code, edge.reply(41).code) == (Code.OK, Code.OK)

@@ -384,6 +384,10 @@ class RedisBroker(Broker):
     async def cast(self, room: str, ballots: Sequence[Ballot]) -> list[bool]:
         return await self._casting.cast(room, self._known(room), ballots)
 
+    async def discard(self, room: str, tally: str) -> None:
+        request = self._functions.discard(room, self._known(room), tally)
+        await self._topology.ask(self._functions.base(room), request)
+
     async def voters(self, room: str, tally: str, limit: int) -> dict[str, int]:
         return await self._casting.voters(room, self._known(room), tally, limit)
 

@@ -34,7 +34,19 @@ _SALTS: Final = 1_000
 _YES: Final = ord("1")
 _KEEP_BIT: Final = 6
 """A ballot is a byte: what to keep, then the choice."""
-_FUNCTIONS: Final = ("publish", "published", "history", "redact", "amend", "record", "cast", "tallies", "voters", "report")
+_FUNCTIONS: Final = (
+    "publish",
+    "published",
+    "history",
+    "redact",
+    "amend",
+    "record",
+    "cast",
+    "discard",
+    "tallies",
+    "voters",
+    "report",
+)
 _PARTS: Final = ("library", "budget", "publish", "history", "record", "tallies", "totals")
 """Files of the library, in the order in which they build upon each other."""
 _FREE: Final = "."
@@ -199,6 +211,10 @@ class Functions:
     def tallies(self, room: str, known: Position) -> Request:
         """Answered by what `counted` reads."""
         return self._request("tallies", room, known)
+
+    def discard(self, room: str, known: Position, tally: str) -> Request:
+        """Answered by whether it was there."""
+        return self._request("discard", room, known, tally)
 
     def voters(self, room: str, known: Position, tally: str, cursor: bytes, limit: int) -> Request:
         """Answered by what `voted` reads.

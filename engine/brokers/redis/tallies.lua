@@ -133,6 +133,15 @@ local function voters(keys, argv)
   return extended({ text(room.epoch), text(room.offset), text(redis.call("HLEN", key)), found[1] }, found[2])
 end
 
+-- argv: 7 tally. Reply: 1 if it was there.
+local function discard(keys, argv)
+  local room = enter(keys, argv)
+  redis.call("DEL", room.key .. ":t:" .. argv[7])
+  redis.call("SREM", room.key .. ":g", argv[7])
+  return redis.call("HDEL", room.key .. ":q", argv[7])
+end
+
 redis.register_function("@LIBRARY@_cast", cast)
+redis.register_function("@LIBRARY@_discard", discard)
 redis.register_function("@LIBRARY@_tallies", tallies)
 redis.register_function("@LIBRARY@_voters", voters)
