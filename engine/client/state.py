@@ -37,6 +37,9 @@ class RoomState:
 
     def missed(self, last: int) -> None:
         """Changes up to ``last`` will not come."""
+        if self.certain and last <= self._after:
+            # They are part of an answer that was ahead of what has come.
+            return
         self.certain = False
         self._least = max(self._least, last)
 

@@ -258,9 +258,10 @@ def test_what_is_certain_is_true_whatever_is_lost(plan: list[tuple[str, str, boo
                 follower.feed(joined(resumed=True))
                 follower.feed(gap(position + 1, last, "history"))
                 shared = data.draw(st.integers(0, last))
+                if not follower.state.certain or shared >= last:
+                    # What was known of later goes with what the snapshot replaces.
+                    ahead = 0
                 follower.feed(snapshot(shared, after[shared]))
-                # What was known of later goes with it.
-                ahead = 0
                 follower.feed(batch(shared + 1, last, events=log[shared:last])) if shared < last else None
                 position = last
             case "late":
