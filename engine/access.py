@@ -98,7 +98,7 @@ VIEWER: Final = Standing()
 
 def shown(author: Author, standing: Standing) -> Author:
     """The author as events carry it: with role and level, if they are not those of just anybody."""
-    if standing.role == Role.VIEWER.value and not standing.level:
+    if standing is VIEWER or (standing.role == VIEWER.role and not standing.level):
         return author
     return RankedAuthor(author.id, author.name, author.attributes, standing.role, standing.level)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -53,17 +53,21 @@ class Tail:
         self._expiring: list[tuple[int, int]] = []
         self.changes = 0
 
-    def add(self, first: int, events: Iterable[bytes], times: Iterable[int]) -> None:
+    def add(self, first: int, events: Sequence[bytes], times: Sequence[int]) -> None:
         """Events from offset ``first`` on, one for each offset."""
         self.changes += 1
-        for offset, (event, time) in enumerate(zip(events, times, strict=True), first):
-            if event[1] == _OMITTED:
-                continue
-            expiry = expiry_of(event)
-            if expiry:
+        for offset, event in enumerate(events, first):
+            if event[0] == _LINKED and (expiry := expiry_of(event)):
                 heapq.heappush(self._expiring, (expiry, offset))
-            if self._limit:
-                self._events[offset] = time, event
+        # Of a large batch only the end will be left.
+        last: list[int] = []
+        for index in range(len(events) - 1, -1, -1):
+            if len(last) == self._limit:
+                break
+            if events[index][1] != _OMITTED:
+                last.append(index)
+        for index in reversed(last):
+            self._events[first + index] = times[index], events[index]
         while len(self._events) > self._limit:
             self._events.popitem(last=False)
 
