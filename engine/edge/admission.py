@@ -8,6 +8,7 @@ benchmark.
 from __future__ import annotations
 
 import ipaddress
+import socket
 from typing import Final
 
 from engine.settings import EdgeSettings
@@ -89,7 +90,11 @@ class Admission:
 
 def key_of(address: str) -> int | None:
     """The key of an address, also of one that is `written`; None if it is none."""
-    parsed = parse(address.removesuffix(f"/{_IPV6_PREFIX}"))
+    try:
+        # Most are plain ones, and this is twenty times as fast.
+        return int.from_bytes(socket.inet_pton(socket.AF_INET, address), "big") << 1
+    except (OSError, ValueError):
+        parsed = parse(address.removesuffix(f"/{_IPV6_PREFIX}"))
     if parsed is None:
         return None
     if parsed.version == 6:
