@@ -13,14 +13,25 @@ import pytest
 
 from engine.backend import Room
 from engine.client import Client
+from engine.config import load
 from engine.node import Node
 from engine.schema import JSON
+from engine.settings import WordList
 
 sys.path.insert(0, str(Path(__file__).parent))
 from readme import ROOT, block
 
 README = (ROOT / "README.md").read_text("utf-8")
 ROOM = README[README.index("## What a room can do") : README.index("## Tuning")]
+
+
+def test_the_configuration_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("words.txt").write_text("加微信\n", encoding="utf-8")
+    Path("live.toml").write_text(block("live.toml"), encoding="utf-8")
+    settings = load(Path("live.toml"))
+    assert list(settings.feeds) == ["readable", "host"]
+    assert settings.moderation.lists == (WordList(file="words.txt", action="hold"),)
 
 
 def test_the_program_runs() -> None:
