@@ -266,6 +266,10 @@ class LimitSettings:
             '"levels": of viewers with lower levels.'
         ),
     ] = "authors"
+    exempt_users: Annotated[
+        tuple[str, ...],
+        doc("Ids of users whose comments are never withheld, slowed or searched for words, as those of hosts and moderators."),
+    ] = ()
     slow_seconds: Annotated[
         float, Ge(0), Le(86_400), doc("Slow mode: time between two comments of one viewer, unless the room sets its own.")
     ] = 0.0

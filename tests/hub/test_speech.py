@@ -201,6 +201,24 @@ async def test_what_a_budget_withholds_is_told_counted_and_does_not_slow_its_aut
         assert edge.totals()["withheld"] == {"events": 3}
 
 
+async def test_who_is_exempt_is_heard_whatever_the_pace(autojump_clock: MockClock) -> None:
+    limits = LimitSettings(room_events_per_second=2, withhold="newest", slow_seconds=9, exempt_users=("anna",))
+    async with open_hub(limits=limits) as harness:
+        edge = await opened(harness)
+        await trio.sleep(5)
+        for ref in range(1, 9):
+            edge.comment(ROOM, "anna" if ref % 2 else "bob", str(ref), ref)
+        await trio.sleep(1)
+        assert {edge.reply(ref).code for ref in (1, 3, 5, 7)} == {Code.OK}
+        assert [edge.reply(ref).code for ref in (2, 4, 6, 8)] == [Code.OK, *[Code.SLOW_MODE] * 3]
+        # It may not do what others may not.
+        mode(edge, 9, {"mode": "staff"})
+        await settle()
+        edge.comment(ROOM, "anna", "hello", 10)
+        await settle()
+        assert edge.reply(10).code == Code.ROOM_MODE
+
+
 async def test_a_feed_has_the_same_offsets_with_omissions_counted(autojump_clock: MockClock) -> None:
     feeds = {"host": FeedSettings(roles=("host",)), "slow": FeedSettings(comments_per_second=1)}
     async with open_hub(feeds=feeds) as harness:
