@@ -5,6 +5,7 @@ Owns where they are. `ws` is installed once into pytest's cache and found there 
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 from pathlib import Path
 
@@ -24,6 +25,14 @@ _SECONDS = 100
 def install_ws(config: pytest.Config) -> Path:
     """The directory to load `ws` from. Fails the test when it is not there and cannot be fetched."""
     home = config.cache.mkdir("roomcast-ws") if config.cache is not None else Path("/nonexistent")
+    with (home / "lock").open("w") as lock:
+        # Tests run in several processes; one fetches it for all.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _fetch(home)
+    return home
+
+
+def _fetch(home: Path) -> None:
     if not (home / "node_modules" / "ws" / "package.json").exists():
         command = [str(NODE), str(_NPM), "install", "ws@8", "--no-audit", "--no-fund", "--prefix", str(home)]
         try:
@@ -32,4 +41,3 @@ def install_ws(config: pytest.Config) -> Path:
             pytest.fail(f"npm could not fetch ws@8 within {_SECONDS} s: is its registry reachable?", pytrace=False)
         if done.returncode:
             pytest.fail(f"npm could not fetch ws@8, is its registry reachable?\n{done.stderr}", pytrace=False)
-    return home
