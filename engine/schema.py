@@ -568,7 +568,7 @@ class Reply(Struct, array_like=True, frozen=True, tag=35, gc=False):
     """``[35, ref, code, offset, text, retry_after_ms]``: answer to one request (`engine.errors.Code`; 0 is success).
 
     :ivar ref: of the request; 0 when the request had none.
-    :ivar offset: the offset a comment or custom event was given, otherwise 0.
+    :ivar offset: of the event that came of the request, such as a comment or a change of the state; 0 if none did.
     """
 
     ref: int

@@ -143,10 +143,6 @@ class Entries:
         """All of a kind."""
         return list(self._kinds.get(kind, {}).values())
 
-    def of_owner(self, user: str) -> list[Entry]:
-        """All that a user has created."""
-        return [entry for each in self._kinds.values() for entry in each.values() if entry.owner == user]
-
     def of_session(self, session: str) -> list[Entry]:
         """All that go with a viewer."""
         return list(self._sessions.get(session, {}).values())
