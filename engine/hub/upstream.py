@@ -90,6 +90,8 @@ class Upstream:
             self._amended(room)
             if room.phase is not Phase.OPENING:
                 self._changed(room)
+            # Who is barred is told at once: nothing else may be due.
+            self._turn_over()
             return
         if isinstance(delivery, Totals | Tally):
             room.update(delivery)

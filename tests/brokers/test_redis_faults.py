@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from bench.redisproc import RedisProcess, redis_server
 from engine.brokers.base import Amended, Events, Pending, Record, Report, Unavailable
@@ -341,6 +342,24 @@ async def test_a_paused_server_is_unavailable_within_the_bound_and_goes_on(direc
             await broker.report("room", Report({"broker": 4}, 1))
             await watcher.until(lambda: len(watcher.bodies("room")) == 3 and watcher.totals("room")[-1].likes == 4)
             assert sorted(watcher.bodies("room")) == [b"a", b"b", b"c"]
+
+
+@pytest.mark.parametrize("handed_over", [True, False])
+async def test_a_node_may_leave_while_it_opens_a_room(directory: Path, handed_over: bool) -> None:
+    with redis_server(directory, *KEEPS_NOTHING) as server:
+        redis = RedisSettings(url=server.url, answer_seconds=20)
+        async with opened(redis, Watcher()) as broker, trio.open_nursery() as nursery:
+            await broker.subscribe("another")
+            server.pause()
+            nursery.start_soon(broker.subscribe, "room")
+            await trio.testing.wait_all_tasks_blocked()
+            if handed_over:
+                broker.hand_over()
+            else:
+                nursery.start_soon(broker.leave)
+                await trio.testing.wait_all_tasks_blocked()
+            server.resume()
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_publish_that_arrives_after_a_later_one_is_not_applied(server: RedisProcess) -> None:

@@ -11,8 +11,9 @@ from trio.testing import MockClock
 
 from engine.errors import Code
 from engine.hub.moderation import stretches
+from engine.hub.sanctions import encode, field
 from engine.link.messages import Barred, Expel, Located, Redact, Request, SharedSnapshot, Standing
-from engine.schema import Author, Change, EventKind, Moderate, OmittedReason, backstage_of
+from engine.schema import EVERYWHERE, Author, Change, EventKind, Moderate, OmittedReason, backstage_of
 from engine.settings import BrokerSettings, ModerationSettings, RoomSettings, WordList
 
 from .harness import FakeEdge, Harness, decode, open_hub, settle
@@ -143,6 +144,17 @@ async def test_an_address_can_be_banned_without_a_user(autojump_clock: MockClock
         edge.send(Located(ROOM, "nobody", "203.0.113.9"))
         await settle()
         assert edge.of(Barred)[-1].addresses == {"2001:db8::/64": 0}
+
+
+async def test_who_is_barred_elsewhere_is_told_though_nothing_else_happens(autojump_clock: MockClock) -> None:
+    async with open_hub() as harness:
+        edge = await opened(harness, ROOM)
+        edge.forget()
+        for name in (ROOM, EVERYWHERE):
+            # As another node of the broker would.
+            await harness.hub.broker.amend(name, field("ban", "eve"), encode(0, "mod", ""))
+            await settle()
+        assert [list(message.users) for message in edge.of(Barred)] == [["eve"], ["eve"]]
 
 
 async def test_a_kick_reaches_every_edge(autojump_clock: MockClock) -> None:

@@ -182,7 +182,9 @@ class RedisBroker(Broker):
                 # Last: amendments that are spread from now on are delivered, and must not come before the record.
                 await self._read_record(subscription)
             except BaseException:
-                self._forget(subscription)
+                # Unless the node has left all its rooms meanwhile.
+                if self._subscriptions.get(room) is subscription:
+                    self._forget(subscription)
                 raise
             # Before what came meanwhile: who sees the event of a change has the change.
             subscription.repeat()
