@@ -32,6 +32,11 @@ class Code(IntEnum):
     """The room is in slow mode; ``retry_after_ms`` says when this viewer may speak again."""
     WITHHELD = 6
     """The room takes no more at the moment; the text names the budget. The same comment may fit a moment later."""
+    LEDGER = 7
+    """The ledger cannot be written at the moment. If what was asked for is in it nevertheless, a retry with the same key gets
+    the first answer."""
+    TOO_EARLY = 8
+    """The red packet is not open yet; ``retry_after_ms`` says when it is."""
 
     INVALID = 100
     """The message does not have the documented shape; the text names the field."""
@@ -50,7 +55,8 @@ class Code(IntEnum):
     BAD_ROOM = 107
     """The room's name is not allowed."""
     CONFLICT = 108
-    """The room's state has changed since the revision on which the request builds."""
+    """The room's state has changed since the revision on which the request builds; or the key of the request was used for
+    something else."""
     STATE_FULL = 109
     """The room's state is as large as its operator allows."""
     DUPLICATE = 110
@@ -69,6 +75,12 @@ class Code(IntEnum):
     """This user has voted already."""
     BAD_TOKEN = 117
     """The token is forged, expired, not for this room, or not readable."""
+    UNPAID = 118
+    """The product does not let this viewer spend; the text says why. Nothing was booked."""
+    CONDITION = 119
+    """The viewer does not meet the red packet's condition; the text names it. It may claim again when it does."""
+    PACKET_OVER = 120
+    """The red packet is empty, expired or cancelled."""
 
     HELD = 200
     """A moderator will decide."""

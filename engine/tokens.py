@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from engine.errors import Code, Refused
-from engine.schema import Attributes, Room, User
+from engine.schema.fields import Attributes, Room, User
 
 __all__ = ["SECRET_BYTES", "Claims", "Tokens", "mint", "tokens_of"]
 

@@ -52,6 +52,8 @@ def _strategy(info: inspect.Type) -> st.SearchStrategy[Any]:
             return (
                 WORDS.filter(lambda text: len(text) >= low) if high is None else st.text(min_size=low, max_size=min(high, 30))
             )
+        case inspect.LiteralType(values=literals):
+            return st.sampled_from(literals)
         case inspect.ListType():
             return st.lists(_strategy(info.item_type), max_size=4)
         case inspect.VarTupleType():

@@ -26,11 +26,18 @@ from engine.schema import (
     Codec,
     Comment,
     CommentEvent,
+    Event,
+    EventKind,
+    Give,
     Join,
     LinkedCommentEvent,
     Malformed,
+    MoneyAct,
+    MoneyEvent,
+    Pack,
     Page,
     RankedAuthor,
+    ReadGivers,
     ServerMessage,
     Snapshot,
     handle_of,
@@ -94,6 +101,10 @@ def test_optional_elements_at_the_end_may_be_omitted(codec: Codec) -> None:
     assert codec.decode(write(codec, [1, 9, "room"])) == Join(9, "room")
     assert codec.decode(write(codec, [1, 9, "room", 2, 3])) == Join(9, "room", 2, 3)
     assert "at least length 4" in str(refused(codec, [3, 1, 2]))
+    assert codec.decode(write(codec, [18, 9, 2, "rose"])) == Give(9, 2, "rose", 1, "")
+    assert codec.decode(write(codec, [20, 9, 2, 100, 5])) == Pack(9, 2, 100, 5, "random", 0, 0, False, "", "")
+    assert codec.decode(write(codec, [21, 9, 2])) == ReadGivers(9, 2, None, 0, 100)
+    assert "at least length 4" in str(refused(codec, [19, 9, 2]))
 
 
 @BOTH
@@ -155,6 +166,32 @@ def test_optional_elements_at_the_end_may_be_omitted(codec: Codec) -> None:
         ([15, 1, 2, 0, 0], "$[4]"),
         ([15, 1, 2, 0, 1001], "$[4]"),
         ([17, 1, 2, "f" * 65], "$[3]"),
+        ([18, 0, 2, "rose"], "$[1]"),
+        ([18, 1, 2, ""], "$[3]"),
+        ([18, 1, 2, "g" * 65], "$[3]"),
+        ([18, 1, 2, "rose", 0], "$[4]"),
+        ([18, 1, 2, "rose", 1_000_001], "$[4]"),
+        ([18, 1, 2, "rose", 1, "u" * 65], "$[5]"),
+        ([18, 1, 2, "rose", 1, None], "$[5]"),
+        ([19, 1, 2, -1], "$[3]"),
+        ([19, 1, 2, 2**53], "$[3]"),
+        ([19, 1, 2, "7"], "$[3]"),
+        ([20, 1, 2, 0, 1], "$[3]"),
+        ([20, 1, 2, 2**53, 1], "$[3]"),
+        ([20, 1, 2, 9, 0], "$[4]"),
+        ([20, 1, 2, 9, 1_000_001], "$[4]"),
+        ([20, 1, 2, 9, 1, "fair"], "$[5]"),
+        ([20, 1, 2, 9, 1, "equal", -1], "$[6]"),
+        ([20, 1, 2, 9, 1, "equal", 0, 2**53], "$[7]"),
+        ([20, 1, 2, 9, 1, "equal", 0, 0, 1], "$[8]"),
+        ([20, 1, 2, 9, 1, "equal", 0, 0, True, "p" * 65], "$[9]"),
+        ([20, 1, 2, 9, 1, "equal", 0, 0, True, "", "t" * 257], "$[10]"),
+        ([21, 1, 2, 5], "$[3]"),
+        ([21, 1, 2, "s" * 65], "$[3]"),
+        ([21, 1, 2, None, -1], "$[4]"),
+        ([21, 1, 2, None, 0, 0], "$[5]"),
+        ([21, 1, 2, None, 0, 201], "$[5]"),
+        ([22, 0, 2], "$[1]"),
     ],
     ids=repr,
 )
@@ -170,6 +207,10 @@ def test_what_is_just_within_the_limits_is_taken(codec: Codec) -> None:
     message = [1, 2**53 - 1, "房" * 128, 2**53 - 1, 2**53 - 1, "A-_9" * 16, "名" * 64, attributes, None, ""]
     assert plainly(codec.decode(write(codec, message))) == message
     assert codec.decode(write(codec, [3, 1, 0, "😀" * 16_384])) == Comment(1, 0, "😀" * 16_384)
+    pack = [20, 1, 0, 2**53 - 1, 1_000_000, "equal", 2**53 - 1, 2**53 - 1, True, "语" * 64, "财" * 256]
+    assert plainly(codec.decode(write(codec, pack))) == pack
+    give = [18, 1, 0, "礼" * 64, 1_000_000, "人" * 64]
+    assert plainly(codec.decode(write(codec, give))) == give
 
 
 @BOTH
@@ -181,7 +222,34 @@ def test_an_author_with_a_role_and_a_linked_comment_are_longer_arrays_of_the_sam
 
 
 @BOTH
-@pytest.mark.parametrize("kind", [0, 18, 32, 34, 35, 99, -1, 2**31, 2**53, 2**63])
+@given(st.one_of(*(values(kind) for kind in typing.get_args(MoneyEvent))))
+def test_every_event_about_money_is_written_as_others_read_it(codec: Codec, event: MoneyEvent) -> None:
+    data = codec.encode(event)
+    assert read(codec, data) == plainly(event)
+    assert read(codec, data)[2] == event.entry, "the entry is the third element of all of them"
+    decoder: Any = msgspec.json if codec.text else msgspec.msgpack
+    assert decoder.decode(data, type=MoneyEvent) == event
+    assert decoder.decode(write(codec, [*plainly(event), "of tomorrow"]), type=MoneyEvent) == event
+
+
+def test_kinds_are_what_they_are_and_none_is_used_twice() -> None:
+    """They are on the wire: another number would part clients of two versions."""
+    for union, first, last in ((ClientMessage, 1, 22), (ServerMessage, 32, 44), (Event, 0, 13)):
+        kinds = [kind.__struct_config__.tag for kind in typing.get_args(union)]
+        assert sorted(kinds) == list(range(first, last + 1))
+    assert [kind.__struct_config__.tag for kind in typing.get_args(MoneyAct)] == [18, 19, 20, 21, 22]
+    assert {kind.__name__.removesuffix("Event"): kind.__struct_config__.tag for kind in typing.get_args(MoneyEvent)} == {
+        "Gift": EventKind.GIFT,
+        "Combo": EventKind.COMBO,
+        "Correction": EventKind.CORRECTION,
+        "Packet": EventKind.PACKET,
+        "Share": EventKind.SHARE,
+        "PacketEnd": EventKind.PACKET_END,
+    }
+
+
+@BOTH
+@pytest.mark.parametrize("kind", [0, 23, 32, 34, 35, 99, -1, 2**31, 2**53, 2**63])
 def test_kinds_that_are_not_a_clients_are_told_as_such(codec: Codec, kind: int) -> None:
     assert refused(codec, [kind, 1, 2, "x"]).unknown_kind
 
