@@ -1,0 +1,1 @@
+"""The steps, one file for each version."""
