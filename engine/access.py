@@ -43,6 +43,8 @@ class Permission(Flag):
     CUSTOM = auto()
     DIRECT = auto()
     VOTE = auto()
+    GIVE = auto()
+    """Gifts and red packets, and shares of these."""
     MODERATE = auto()
     """Mute, ban, delete, decide on what is held; enter backstage."""
     LEAD = auto()
@@ -64,7 +66,7 @@ class Role(Enum):
         return _PERMISSIONS[self]
 
 
-_SPEAK = Permission.COMMENT | Permission.LIKE | Permission.VOTE
+_SPEAK = Permission.COMMENT | Permission.LIKE | Permission.VOTE | Permission.GIVE
 _LEAD = _SPEAK | Permission.CUSTOM | Permission.DIRECT | Permission.MODERATE | Permission.LEAD
 _PERMISSIONS = {
     Role.READER: Permission(0),

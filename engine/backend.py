@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
-from engine.access import SERVER, Role, Standing
+from engine.access import SERVER, VIEWER, Role, Standing
+from engine.errors import Code, Refused
 from engine.hub.actor import Actor
 from engine.hub.backfill import PAGE, expired
-from engine.schema import Act, Author, Change, Moderate, Notice
+from engine.ledger.values import Booked, Giver
+from engine.schema import Act, Author, Change, Give, Moderate, Notice, Pack
 
 if TYPE_CHECKING:
     from engine.hub import Hub
@@ -175,9 +177,81 @@ class Room:
         """
         await self.set("mode", "", {"mode": mode, **({"slow": slow} if slow is not None else {})})
 
-    async def life(self, state: str = "open", *, title: str | None = None) -> None:
-        """Create the room, open, close or archive it."""
-        await self.set("life", "", {"state": state, **({"title": title} if title is not None else {})})
+    async def life(self, state: str = "open", *, title: str | None = None, stream: str | None = None) -> None:
+        """Create the room, open, close or archive it.
+
+        :param stream: name of the broadcast that is on from now; another one begins a new leaderboard.
+        """
+        given = {"state": state, "title": title, "stream": stream}
+        await self.set("life", "", {name: value for name, value in given.items() if value is not None})
+
+    # -- money ----------------------------------------------------------------------------------------------------------
+
+    async def gift(self, user: str | Author, gift: str, count: int = 1, *, to: str = "", key: str) -> Booked:
+        """Let a user give something that is paid. Returns when it is in the ledger and in the room.
+
+        :param to: id of who gets it; empty: the host.
+        :param key: of the payment, at most 96 characters: the same again, after whatever went wrong, books nothing twice and
+            returns the first answer (``repeated``); something else with it is refused (``CONFLICT``).
+        """
+        async with self._hub.opened(self.name) as room:
+            act = Give(1, 0, gift, count, to)
+            return await self._hub.money.give(room, Actor(_author(user), VIEWER), _checked(act), key)
+
+    async def refund(self, entry: int, amount: int | None = None, *, reason: str = "", key: str) -> Booked:
+        """Give back a gift, or a part of it, as an entry of its own.
+
+        :param entry: of the gift.
+        :param amount: None: all that remains of it.
+        """
+        if amount is not None and amount < 1:
+            raise Refused(Code.INVALID, "a refund is at least 1")
+        return await self.correct(entry, -amount if amount is not None else None, reason=reason, key=key)
+
+    async def correct(self, entry: int, amount: int | None, *, reason: str = "", key: str) -> Booked:
+        """Change what a gift was worth by an entry of its own.
+
+        :param amount: what is added; negative: what is taken away, at most all that remains.
+        """
+        return await self._hub.money.correct(self.name, self.author, entry, amount, reason, key)
+
+    async def red_packet(
+        self,
+        user: str | Author,
+        total: int,
+        shares: int,
+        *,
+        split: Literal["random", "equal"] = "random",
+        opens_seconds: float = 0,
+        lasts_seconds: float = 0,
+        followers: bool = False,
+        phrase: str = "",
+        text: str = "",
+        key: str,
+    ) -> Booked:
+        """A red packet that is paid (`engine.schema.Pack`); its entry's number names it."""
+        act = Pack(1, 0, total, shares, split, int(opens_seconds * 1000), int(lasts_seconds * 1000), followers, phrase, text)
+        async with self._hub.opened(self.name) as room:
+            return await self._hub.money.pack(room, Actor(_author(user), VIEWER), _checked(act), key)
+
+    async def claim(self, user: str | Author, packet: int, *, follower: bool = False) -> Booked:
+        """Claim a share of a red packet for a user; ``PACKET_OVER`` if there is none left."""
+        async with self._hub.opened(self.name) as room:
+            return await self._hub.money.claim(room, _author(user), packet, follower=follower)
+
+    async def cancel_packet(self, packet: int) -> Booked:
+        """End a red packet; the amount of what this returns goes back to who made it."""
+        return await self._hub.money.cancel(self.name, packet)
+
+    async def givers(self, stream: str | None = None, *, after: int = 0, limit: int = 100) -> list[Giver]:
+        """Who gave most.
+
+        :param stream: name of a broadcast; None: the present one; empty: of all time.
+        """
+        if stream is None:
+            async with self._hub.opened(self.name) as room:
+                stream = room.rules.entries.stream
+        return await self._hub.money.givers(self.name, stream, after, limit)
 
     # -- looking in ---------------------------------------------------------------------------------------------------
 
@@ -198,7 +272,7 @@ class Room:
     async def history(self, after: int = 0) -> AsyncIterator[PastEvent]:
         """What is kept of the room, oldest first, from the first offset above ``after`` to the last when it was asked for."""
         async with self._hub.opened(self.name) as room:
-            last = room.position.offset
+            last = room.head
         while after < last:
             past = (await self._hub.broker.history(self.name, after, min(PAGE, last - after))).events
             if not past.events:
@@ -210,3 +284,18 @@ class Room:
                 if offset <= last:
                     yield PastEvent(offset, time, _decode(event))
             after = past.last
+
+
+_Act = TypeVar("_Act", Give, Pack)
+
+
+def _author(user: str | Author) -> Author:
+    return Author(user) if isinstance(user, str) else user
+
+
+def _checked(act: _Act) -> _Act:
+    """Raise `Refused` for what could not have come over the wire."""
+    try:
+        return msgspec.convert(msgspec.to_builtins(act), type(act))
+    except msgspec.ValidationError as error:
+        raise Refused(Code.INVALID, str(error)) from None

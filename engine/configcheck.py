@@ -10,12 +10,14 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final
 
 from engine.configfile import SETTINGS, Setting, number, toml_value
 from engine.configvalues import Fault, element_path, verify
+from engine.ledger.address import ledger_fault, url_fault
 from engine.settings import Settings
 from engine.text import visible
 
@@ -46,6 +48,9 @@ _LOG_BATCHES: Final = 4
 _FEEDS_MAX: Final = 15
 """The number of a shared frame's variant has four bits for the feed, and 0 is everything."""
 _NAME_MAX: Final = 64
+_EFFECT_MAX: Final = 128
+_GIFT_BYTES: Final = 40
+"""Of a gift in JSON, beside its texts."""
 _REACTIONS_MAX: Final = 64
 _REACTION_MAX: Final = 32
 _SECRET_BYTES: Final = 32
@@ -111,6 +116,45 @@ def _redis_is_found_so(settings: Settings) -> Iterator[Fault]:
         yield Fault("redis.url", "…", str(error).removeprefix("redis.url "))
 
 
+@_rule("ledger.url")
+def _ledger_is_found_so(settings: Settings) -> Iterator[Fault]:
+    # Without the value: it may hold a password.
+    if problem := url_fault(settings.ledger.url):
+        yield Fault("ledger.url", "…", problem)
+    elif settings.ledger.url.startswith("postgresql:") and find_spec("psycopg") is None:
+        yield Fault("ledger.url", "…", "needs the PostgreSQL client: pip install 'roomcast[postgresql]'")
+
+
+@_rule("gifts", "ledger.url", "redis.url")
+def _gifts_can_be_given(settings: Settings) -> Iterator[Fault]:
+    if settings.gifts and (problem := ledger_fault(settings)):
+        yield Fault("gifts", list(settings.gifts), f"cannot be given: {problem}")
+
+
+@_rule("gifts")
+def _gifts_can_be_named(settings: Settings) -> Iterator[Fault]:
+    for name, gift in settings.gifts.items():
+        path = element_path(SETTINGS["gifts"], name)
+        if not _presentable(name):
+            problem = f"must have an id of 1 to {_NAME_MAX} printable characters, without white space around it"
+            yield Fault(path, name, problem)
+        if not _presentable(gift.name):
+            problem = f"must be 1 to {_NAME_MAX} printable characters, without white space around them"
+            yield Fault(f"{path}.name", gift.name, problem)
+        if len(gift.effect) > _EFFECT_MAX or not gift.effect.isprintable():
+            yield Fault(f"{path}.effect", gift.effect, f"must be printable text of at most {_EFFECT_MAX} characters")
+
+
+@_rule("gifts", "edge.private_bytes")
+def _gifts_fit_into_an_answer(settings: Settings) -> Iterator[Fault]:
+    # A viewer with more waiting is closed.
+    texts = [text for name, gift in settings.gifts.items() for text in (name, gift.name, gift.effect)]
+    size = sum(len(text.encode(errors="replace")) for text in texts) + _GIFT_BYTES * len(settings.gifts)
+    if size > settings.edge.private_bytes:
+        problem = f"have {number(size)} bytes when a viewer asks for them, more than {_said('edge.private_bytes', settings)}"
+        yield Fault("gifts", list(settings.gifts), problem)
+
+
 @_rule("edge.path")
 def _path_can_match(settings: Settings) -> Iterator[Fault]:
     path = settings.edge.path
@@ -161,6 +205,14 @@ def _log_outlasts_lag(settings: Settings) -> Iterator[Fault]:
     if settings.room.log_seconds < settings.room.lag_seconds:
         problem = f"must be at least {_said('room.lag_seconds', settings)}"
         yield Fault("room.log_seconds", settings.room.log_seconds, problem)
+
+
+@_rule("ledger.recent_seconds", "room.lag_seconds", "ledger.url")
+def _lost_money_comes_again_to_who_lags(settings: Settings) -> Iterator[Fault]:
+    # Else a viewer who had yet to be sent it when the history was lost would never see it.
+    if settings.ledger.url and settings.ledger.recent_seconds < settings.room.lag_seconds:
+        problem = f"must be at least {_said('room.lag_seconds', settings)}"
+        yield Fault("ledger.recent_seconds", settings.ledger.recent_seconds, problem)
 
 
 @_rule("room.tick_grid_seconds", "room.tick_max_seconds")
@@ -220,7 +272,7 @@ def _feeds_are_few_and_named(settings: Settings) -> Iterator[Fault]:
         yield Fault("feeds", list(settings.feeds), f"must be at most {_FEEDS_MAX}, not {len(settings.feeds)}")
     for name, feed in settings.feeds.items():
         path = element_path(setting, name)
-        if not 1 <= len(name) <= _NAME_MAX or not name.isprintable() or name != name.strip():
+        if not _presentable(name):
             problem = f"must have a name of 1 to {_NAME_MAX} printable characters, without white space around it"
             yield Fault(path, name, problem)
         for index, user in enumerate(feed.users):
@@ -248,6 +300,10 @@ def _unreadable(file: str) -> str:
         return error.strerror or str(error)
     except ValueError as error:
         return str(error)
+
+
+def _presentable(name: str) -> bool:
+    return 1 <= len(name) <= _NAME_MAX and name.isprintable() and name == name.strip()
 
 
 def _encodable(text: str) -> bool:

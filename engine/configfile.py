@@ -32,6 +32,7 @@ _KINDS: Final = {bool: "true or false", int: "a whole number", float: "a number"
 _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "moderation.lists": ("", {"file": "words.txt"}),
     "feeds": ("readable", {"comments_per_second": 10.0}),
+    "gifts": ("rose", {"name": "Rose", "price": 10}),
 }
 """Of settings that are tables: name, if they have one, and what is in it beside the defaults."""
 

@@ -60,11 +60,13 @@ def _printable(text: str) -> str:
 
 _SECRET: Final = "access.secret"
 _SECRETIVE: Final = re.compile(r"secret|passw|token|key", re.IGNORECASE)
+_PASSWORD: Final = re.compile(r"(://[^/@:]*:).*@|([?&][^=&]*passw[^=&]*=)[^&]*", re.IGNORECASE)
+"""In a URL: in front of the host, where a slash that should have been escaped belongs to it, or among the parameters."""
 
 
 def shown(path: str, value: Any) -> Any:
-    """A value as it may be shown: secrets are asterisks, also where they stand under a wrong name, and URLs lose what is
-    between the colon and the @ in front of the host."""
+    """A value as it may be shown: secrets are asterisks, also where they stand under a wrong name, and URLs lose
+    their passwords."""
     if path == _SECRET:
         return value if value in ("", None) else "***"
     if isinstance(value, Mapping):
@@ -76,7 +78,7 @@ def shown(path: str, value: Any) -> Any:
     name = path.rpartition(".")[2]
     if path not in SETTINGS and (_SECRETIVE.search(name) or get_close_matches(name.lower(), ["secret"])):
         return "***"
-    return re.sub(r"(://[^/@:]*:)[^/]*@", r"\1…@", value)
+    return _PASSWORD.sub(lambda found: f"{found[1]}…@" if found[1] else f"{found[2]}…", value)
 
 
 # -- values ------------------------------------------------------------------------------------------------------------

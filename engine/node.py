@@ -28,6 +28,8 @@ from engine.greeting import url_of
 from engine.hub import HubStatistics
 from engine.hub.hubs import make_hub, now_ms
 from engine.hub.notices import Hook
+from engine.hub.spending import SpendHook
+from engine.ledger.values import Gift
 from engine.link import memory_link
 from engine.schema import Author
 from engine.settings import Settings
@@ -96,6 +98,27 @@ class Node:
     @on_unread.setter
     def on_unread(self, hook: Hook | None) -> None:
         self.hub.desk.notices.hook = hook
+
+    @property
+    def on_spend(self) -> SpendHook | None:
+        """Asked before a viewer's gift or red packet is booked (`engine.hub.spending.Spend`)."""
+        return self.hub.money.spending.hook
+
+    @on_spend.setter
+    def on_spend(self, hook: SpendHook | None) -> None:
+        self.hub.money.spending.hook = hook
+
+    def gifts(self) -> list[Gift]:
+        """What can be given, cheapest first."""
+        return self.hub.money.catalogue.all()
+
+    async def offer_gift(self, gift: Gift) -> None:
+        """Let a gift be given at all nodes from now on, or replace it; it is kept by the ledger."""
+        await self.hub.money.catalogue.offer(gift)
+
+    async def withdraw_gift(self, gift_id: str) -> None:
+        """Let a gift that was offered not be given any more."""
+        await self.hub.money.catalogue.withdraw(gift_id)
 
     def like(self, room: str, count: int) -> None:
         """Add likes to a room that has viewers here."""

@@ -24,7 +24,7 @@ from msgspec import Meta, Struct
 from engine.client.items import ProtocolViolation
 from engine.client.reading import read_event, read_omission
 from engine.errors import RoomcastError
-from engine.schema import EventKind
+from engine.schema import MONEY, EventKind
 
 __all__ = ["Entry", "Header", "Malformed", "Missing", "Renumbering", "line_of", "read"]
 
@@ -174,12 +174,15 @@ class Renumbering:
 
     def event(self, entry: Entry, now: int) -> list[Any] | None:
         """The event to say at ``now``: what it refers to has its new offset, times lie as far ahead as they did, and its ref is
-        0, because no page waits for it. None for what cannot be said again: what was omitted, what was held, a receipt's
-        notice in the room's state, and what is about events that are not there.
+        0, because no page waits for it. None for what cannot be said again: what was omitted, what was held, what was paid, a
+        receipt's notice in the room's state, and what is about events that are not there.
         """
         event = list(entry.event)
         match event[0]:
             case EventKind.OMITTED | EventKind.HELD:
+                return None
+            case paid if paid in MONEY:
+                # It was paid once, in the ledger's room.
                 return None
             case EventKind.COMMENT:
                 event[2] = 0

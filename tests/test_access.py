@@ -238,7 +238,7 @@ def test_all_who_stand_alike_share_one_standing() -> None:
 def test_who_may_enter_where_and_do_what(anonymous: Any, role: str | None, place: str) -> None:
     settings = AccessSettings(anonymous=anonymous, secret=KEY)
     join = Join(1, place, token=mint(KEY, "u", role=role, rooms=["room"]) if role else None)
-    speak = Permission.COMMENT | Permission.LIKE | Permission.VOTE
+    speak = Permission.COMMENT | Permission.LIKE | Permission.VOTE | Permission.GIVE
     lead = speak | Permission.CUSTOM | Permission.DIRECT | Permission.MODERATE | Permission.LEAD
     if role is None:
         expected = {"write": speak, "read": Permission(0), "none": None}[anonymous]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,17 @@ from hypothesis import strategies as st
 from engine.config import ConfigError, Fault, check, load, report
 from engine.configcheck import value_of
 from engine.configfile import SECTIONS, SETTINGS, Setting, commented, toml_value
+from engine.ledger.address import ledger_fault
 from engine.settings import (
     AccessSettings,
     EdgeSettings,
     FeedSettings,
+    GiftSettings,
+    LedgerSettings,
     LimitSettings,
     ModerationSettings,
     NodeSettings,
+    RedisSettings,
     RoomSettings,
     Settings,
     WordList,
@@ -87,7 +92,7 @@ def values_of(setting: Setting) -> st.SearchStrategy[Any]:
     limits = {name: getattr(each, name) for each in bounds for name in names if hasattr(each, name)}
     low, high = limits.get("ge", limits.get("gt")), limits.get("le")
     if setting.kind is int:
-        return st.integers(low, high if high is not None else 2**63)
+        return st.integers(low if low is not None else -(2**63), high if high is not None else 2**63)
     return st.floats(low, high, exclude_min="gt" in limits, allow_nan=False, allow_infinity=False)
 
 
@@ -382,6 +387,7 @@ def test_any_settings_survive_the_way_to_other_processes(data: st.DataObject) ->
     settings = dataclasses.replace(
         settings,
         feeds=data.draw(values_of(SETTINGS["feeds"])),
+        gifts=data.draw(values_of(SETTINGS["gifts"])),
         moderation=ModerationSettings(lists=data.draw(values_of(SETTINGS["moderation.lists"]))),
     )
     order = Order(settings, True)
@@ -411,6 +417,11 @@ SECRET = "hush-hush"
         ("", {"ROOMCAST_ACESS__SECRET": SECRET}),
         ("", {"ROOMCAST_ACCESS__SECRET": f"{SECRET}\udcff" + "x" * 32}),
         (f"[redis]\nurl = ['redis://:{SECRET}@host']", {}),
+        (f"[ledger]\nurl = 'postgres://money:{SECRET}@host/db'", {}),
+        (f"[ledger]\nurl = ['postgresql://money:{SECRET}@host/db']", {}),
+        (f"[ledger]\nuri = 'postgresql://money:x/{SECRET}@host/db'", {}),
+        (f"[leger]\nurl = 'postgresql://host/db?sslmode=require&password={SECRET}&user=x'", {}),
+        ("", {"ROOMCAST_LEDGER__URL": f"postgresql://money:{SECRET}@host:port/db"}),
         (f"[redi]\nurl = 'redis://:{SECRET}@host'", {}),
     ],
 )
@@ -440,14 +451,124 @@ def test_the_report_and_the_settings_do_not_show_the_secret(config: Path) -> Non
     assert SECRET not in repr(settings)
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"postgresql://money:{SECRET}@db/roomcast", "postgresql://money:…@db/roomcast"),
+        (f"postgresql://:{SECRET}/{SECRET}@db:5432/roomcast", "postgresql://:…@db:5432/roomcast"),
+        (f"postgresql://db/roomcast?password={SECRET}&user=x", "postgresql://db/roomcast?password=…&user=x"),
+        ("postgresql://money@db:5432/roomcast", "postgresql://money@db:5432/roomcast"),
+    ],
+)
+def test_nobody_is_shown_the_password_of_the_ledger(config: Path, url: str, shown: str) -> None:
+    config.write_text(f"[ledger]\nurl = '{url}'\n")
+    status, text = report(config, environ={})
+    default = '"sqlite:///roomcast-ledger.db"'
+    assert text == (
+        f'{config} is valid; 1 setting deviates from the defaults:\nledger.url = "{shown}" (default {default}; {config})'
+    ) or (status == 1 and SECRET not in text)
+    assert SECRET not in repr(Settings(ledger=LedgerSettings(url=url)))
+
+
+# -- money ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("money.db", "must be sqlite:///path or postgresql://user:password@host/database"),
+        ("mysql://host/db", "must be sqlite:///path or postgresql://user:password@host/database"),
+        ("postgres://host/db", "it begins with postgresql://"),
+        ("postgresql+psycopg://host/db", "must be sqlite:///path"),
+        ("sqlite://money.db", "has two slashes and must have three"),
+        ("sqlite://", "money is kept in a file"),
+        ("sqlite:///", "money is kept in a file"),
+        ("sqlite:///:memory:", "money is kept in a file"),
+        ("postgresql://host:port/db", "the host or the port is none"),
+        ("postgresql://[::1/db", "the host or the port is none"),
+        ("postgresql://host:0/db", "the port is missing"),
+        ("postgresql://host", "the database is missing"),
+        ("postgresql://host/", "the database is missing"),
+        ("sqlite:///a\nb", "must be printable"),
+    ],
+)
+def test_a_ledger_that_is_none_is_named(url: str, problem: str) -> None:
+    (fault,) = check(Settings(ledger=LedgerSettings(url=url)))
+    assert (fault.path, fault.value) == ("ledger.url", "…")
+    assert problem in fault.problem
+
+
+def test_postgresql_needs_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    (fault,) = check(Settings(ledger=LedgerSettings(url="postgresql://host/db")))
+    assert fault.problem == "needs the PostgreSQL client: pip install 'roomcast[postgresql]'"
+    assert check(Settings()) == []
+
+
+@pytest.mark.parametrize("name", ["", " x", "x ", "a\nb", "\u200b", "x" * 65, "\udcff"])
+def test_a_gift_has_an_id_and_a_name_that_can_be_shown(name: str) -> None:
+    (fault,) = check(Settings(gifts={"ok": ROSE, name: ROSE}))
+    assert (fault.value, "id of 1 to 64" in fault.problem) == (name, True)
+    (fault,) = check(Settings(gifts={"ok": dataclasses.replace(ROSE, name=name)}))
+    assert (fault.path, fault.value, "1 to 64" in fault.problem) == ("gifts.ok.name", name, True)
+
+
+def test_the_effect_of_a_gift_is_bounded() -> None:
+    assert check(Settings(gifts={"ok": dataclasses.replace(ROSE, effect="x" * 128)})) == []
+    for effect in ("x" * 129, "a\nb"):
+        (fault,) = check(Settings(gifts={"ok": dataclasses.replace(ROSE, effect=effect)}))
+        assert fault.path == "gifts.ok.effect"
+
+
+def test_all_gifts_fit_into_one_answer() -> None:
+    (fault,) = check(Settings(gifts={f"rose {number}": ROSE for number in range(350)}))
+    assert fault.path == "gifts"
+    assert "more than edge.private_bytes (16384)" in fault.problem
+
+
+@pytest.mark.parametrize(
+    ("redis", "url", "why"),
+    [
+        ("", "", "ledger.url is empty"),
+        ("redis://127.0.0.1", "", "ledger.url is empty"),
+        ("redis://127.0.0.1", "sqlite:///money.db", "with redis.url the ledger must be PostgreSQL (ledger.url)"),
+        ("", "sqlite:///money.db", None),
+        ("", "postgresql://host/db", None),
+        ("redis://127.0.0.1", "postgresql://host/db", None),
+    ],
+)
+def test_money_needs_a_ledger_that_all_nodes_share(redis: str, url: str, why: str | None) -> None:
+    settings = Settings(redis=RedisSettings(url=redis), ledger=LedgerSettings(url=url))
+    told = ledger_fault(settings)
+    assert told is None if why is None else told is not None and why in told
+    # Whoever uses no money need not know.
+    assert check(settings) == []
+    faults = check(dataclasses.replace(settings, gifts={"rose": ROSE}))
+    assert [(each.path, each.problem) for each in faults] == ([("gifts", f"cannot be given: {told}")] if told else [])
+
+
 # -- rules between settings -------------------------------------------------------------------------------------------
 
+ROSE = GiftSettings(name="Rose", price=10)
+LEDGERS = (
+    "",
+    "sqlite:///money.db",
+    "sqlite:////var/lib/roomcast/money.db",
+    "postgresql://money:p%2Fw@db.example:5433/roomcast",
+    "postgresql:///roomcast",
+    "postgresql://[::1]/roomcast?sslmode=require",
+)
 BROKEN_RULES: list[tuple[dict[str, Any], str, str]] = [
     ({"edge.dead_peer_seconds": 20.0}, "edge.dead_peer_seconds", "must be more than room.lag_seconds (20.0)"),
     (
-        {"edge.dead_peer_seconds": 300.0, "room.lag_seconds": 200.0},
+        {"edge.dead_peer_seconds": 300.0, "room.lag_seconds": 200.0, "ledger.recent_seconds": 200.0},
         "room.log_seconds",
         "must be at least room.lag_seconds (200.0)",
+    ),
+    (
+        {"edge.dead_peer_seconds": 300.0, "room.lag_seconds": 60.5},
+        "ledger.recent_seconds",
+        "must be at least room.lag_seconds (60.5)",
     ),
     (
         {"edge.proxy_protocol": True},
@@ -479,7 +600,14 @@ def test_settings_that_do_not_go_together_are_named(values: dict[str, Any], path
     "values",
     [
         {"edge.dead_peer_seconds": 20.5},
-        {"edge.dead_peer_seconds": 300.0, "room.lag_seconds": 120.0},
+        {"edge.dead_peer_seconds": 300.0, "room.lag_seconds": 120.0, "ledger.recent_seconds": 120.0},
+        {"edge.dead_peer_seconds": 300.0, "room.lag_seconds": 120.0, "ledger.url": ""},
+        {"ledger.recent_seconds": 20.0},
+        {"redis.url": "redis://127.0.0.1"},
+        {"redis.url": "redis://127.0.0.1", "ledger.url": "postgresql://127.0.0.1/money", "gifts": {"rose": ROSE}},
+        {"gifts": {"x" * 64: ROSE, "花 🌹": ROSE}},
+        {"gifts": {f"rose {number}": ROSE for number in range(250)}},
+        *({"ledger.url": url} for url in LEDGERS),
         {"room.tick_grid_seconds": 1.0},
         {"room.log_bytes": 1 << 20},
         {"edge.host": "::1"},
@@ -496,7 +624,7 @@ def test_settings_that_just_go_together_are_accepted(values: dict[str, Any]) -> 
 
 
 def test_a_rule_names_the_source_of_each_setting_it_is_about(config: Path) -> None:
-    config.write_text("[room]\nlag_seconds = 90\n")
+    config.write_text("[room]\nlag_seconds = 90\n[ledger]\nurl = ''\n")
     (fault,) = faults(config)
     assert fault.source == "edge.dead_peer_seconds: default, room.lag_seconds: roomcast.toml"
     (fault,) = faults(config, {"ROOMCAST_EDGE__DEAD_PEER_SECONDS": "80"})
@@ -507,11 +635,12 @@ def test_a_rule_names_the_source_of_each_setting_it_is_about(config: Path) -> No
 
 
 def test_a_rule_is_silent_about_values_that_are_wrong_themselves(config: Path) -> None:
-    config.write_text('[edge]\ndead_peer_seconds = "600"\n[room]\nlag_seconds = 90\n')
+    rest = "\n[room]\nlag_seconds = 90\n[ledger]\nurl = ''\n"
+    config.write_text(f'[edge]\ndead_peer_seconds = "600"{rest}')
     assert [each.path for each in faults(config)] == ["edge.dead_peer_seconds"]
-    config.write_text("[edge]\ndead_peer_second = 600\n[room]\nlag_seconds = 90\n")
+    config.write_text(f"[edge]\ndead_peer_second = 600{rest}")
     assert [each.path for each in faults(config)] == ["edge.dead_peer_second"]
-    config.write_text("[egde]\ndead_peer_seconds = 600\n[room]\nlag_seconds = 90\n")
+    config.write_text(f"[egde]\ndead_peer_seconds = 600{rest}")
     assert [each.path for each in faults(config)] == ["egde"]
 
 
@@ -534,6 +663,8 @@ def test_all_faults_of_all_sources_come_at_once_one_line_each(config: Path) -> N
         "(edge.dead_peer_seconds: default, room.lag_seconds: roomcast.toml)",
         "room.log_seconds = 120.0: must be at least room.lag_seconds (130.0) "
         "(room.log_seconds: default, room.lag_seconds: roomcast.toml)",
+        "ledger.recent_seconds = 60.0: must be at least room.lag_seconds (130.0) "
+        "(ledger.recent_seconds: default, room.lag_seconds: roomcast.toml, ledger.url: default)",
     ]
 
 
@@ -701,7 +832,7 @@ def test_any_settings_written_as_toml_load_back_or_fault_as_in_python(
     ]
     path.write_text("\n".join(lines), encoding="utf-8", newline="\n")
     expected = check(settings)
-    assert all(each.path.partition("[")[0] in SETTINGS or each.path.startswith("feeds.") for each in expected)
+    assert all(each.path.partition("[")[0] in SETTINGS or each.path.startswith(("feeds.", "gifts.")) for each in expected)
     if not expected:
         assert load(path, environ={}) == settings
         return

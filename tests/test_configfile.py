@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from engine.config import ConfigError, check, load
 from engine.configcheck import value_of
 from engine.configfile import SECTIONS, SETTINGS, Setting, commented, json_schema, number, toml_value
-from engine.settings import FeedSettings, ModerationSettings, Settings, WordList
+from engine.settings import FeedSettings, GiftSettings, ModerationSettings, Settings, WordList
 
 EVERY = pytest.mark.parametrize("setting", SETTINGS.values(), ids=list(SETTINGS))
 
@@ -53,6 +53,7 @@ def test_the_commented_file_without_its_comment_marks_holds_every_default_and_th
     assert load(config, environ={}) == Settings(
         moderation=ModerationSettings(lists=(WordList(file="words.txt"),)),
         feeds={"readable": FeedSettings(comments_per_second=10.0)},
+        gifts={"rose": GiftSettings(name="Rose", price=10)},
     )
     table = tomllib.loads(uncommented(commented()))
     beside = [each.path for each in SETTINGS.values() if not each.section]

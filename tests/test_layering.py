@@ -15,7 +15,8 @@ import pytest
 ENGINE = Path(__file__).parents[1] / "engine"
 CLOCKS_AND_SOCKETS = {"trio", "socket", "os", "time", "select", "selectors", "asyncio", "threading", "random", "subprocess"}
 SERVER = {"engine.edge", "engine.hub", "engine.link", "engine.node", "engine.brokers", "engine.room", "engine.ws"}
-HEAVY = {"pydantic", "pydantic_settings", "sqlalchemy", "fastapi", "coredis", "typer", "rich", "click"}
+DATABASES = {"sqlalchemy", "alembic", "psycopg"}
+HEAVY = {"pydantic", "pydantic_settings", "fastapi", "coredis", "typer", "rich", "click", *DATABASES}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -89,6 +90,14 @@ def offences(package: str, forbidden: set[str]) -> list[str]:
         "engine.hub.withholding",
         "engine.hub.words",
         "engine.hub.counts",
+        "engine.hub.known",
+        "engine.hub.givers",
+        "engine.hub.phrases",
+        "engine.hub.till",
+        "engine.ledger.split",
+        "engine.ledger.values",
+        "engine.ledger.address",
+        "engine.ledger.matching",
     ],
 )
 def test_the_pure_parts_know_no_clock_no_socket_and_no_trio(package: str) -> None:
@@ -175,6 +184,25 @@ def test_a_worker_process_loads_nothing_heavy(module: str, foreign: set[str]) ->
     names = loaded(f"import {module}")
     assert not {name for name in names if name.partition(".")[0] in HEAVY | {"structlog"}}
     assert not {name for name in names if any(within(name, each) for each in foreign)}
+
+
+@pytest.mark.parametrize("module", ["engine.hub", "engine.ledger.lane", "engine.ledger.values", "engine.node", "engine.cli"])
+def test_a_database_is_loaded_when_there_is_money_to_book(module: str) -> None:
+    names = loaded(f"import {module}")
+    assert not {name for name in names if name.partition(".")[0] in DATABASES}
+
+
+def test_the_ledger_knows_nobody_who_uses_it() -> None:
+    assert not offences(
+        "engine.ledger", {f"engine.{each}" for each in ("edge", "hub", "link", "node", "brokers", "client", "cli")}
+    )
+    tasks = {name for name, targets in of("engine.ledger").items() if "trio" in targets}
+    assert not {name for name in tasks if "sqlalchemy" in of("engine.ledger")[name]}
+
+
+@pytest.mark.parametrize("name", ["values", "split", "faults", "matching", "wire"])
+def test_what_anybody_may_recompute_needs_no_database(name: str) -> None:
+    assert not offences(f"engine.ledger.{name}", CLOCKS_AND_SOCKETS | DATABASES)
 
 
 def test_the_log_of_a_room_needs_no_broker() -> None:

@@ -45,7 +45,7 @@ def events() -> st.SearchStrategy[list[Any]]:
         st.tuples(st.just(5), authors, texts, texts, pairs, numbers, texts, st.just("of tomorrow")),
         st.tuples(st.just(6), authors, texts, numbers, st.just([1, ["u1"], 0, "held"]), texts),
         st.tuples(st.just(7), authors, st.booleans()),
-        st.tuples(st.integers(8, 99), values),
+        st.tuples(st.integers(14, 99), values),
     ]
     return st.one_of(*kinds).map(list)
 

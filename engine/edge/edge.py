@@ -41,6 +41,8 @@ _BYE_SLICE: Final = 256
 class EdgeStatistics:
     """What an edge has done since it started.
 
+    :ivar claims_dropped: claims of red packets that were not open; those that were not even decoded are not among the messages
+        received.
     :ivar laggards: viewers with something half-sent or left over now.
     :ivar lag_policies: how often the lag policy was applied.
     :ivar refused: handshakes refused, by HTTP status.
@@ -58,6 +60,7 @@ class EdgeStatistics:
     log_bytes: int
     handshakes: int
     messages_received: int
+    claims_dropped: int
     frames_sent: int
     fanout_seconds: float
     stalls: int
@@ -214,6 +217,7 @@ class Edge:
             log_bytes=sum(track.log.bytes for track in tracks),
             handshakes=connections.handshakes,
             messages_received=self._requests.received,
+            claims_dropped=self._requests.claims_dropped,
             frames_sent=rooms.fanout.frames,
             fanout_seconds=rooms.fanout.seconds,
             stalls=connections.stalls,

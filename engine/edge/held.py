@@ -1,6 +1,7 @@
 """What viewers sent that the hub has not answered: kept to be sent again over a new link.
 
-Owns the messages, by viewer and ref, and their bounds. Must not know what is in them.
+Owns the messages, by viewer and ref, and their bounds. Must not know what is in them, but for claims of red packets: that these
+are over is told to everybody, not to each.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import trio
 
 from engine.errors import Code, Refused
 from engine.link.messages import Request, Say
-from engine.schema import MSGPACK
+from engine.schema import MSGPACK, Claim, Give
 
 __all__ = ["RETRY_MS", "Held"]
 
@@ -22,6 +23,8 @@ _BYTES: Final = 16 << 20
 """Of what the hub has not answered, beside ``limits.pending_events``: what is said again fits a new link."""
 _OVERHEAD: Final = 256
 """Bytes of such a message beside what the viewer wrote."""
+_SHORT: Final = frozenset((Give, Claim))
+"""What comes so often that it is not measured; it holds a few names at most."""
 
 
 class Held:
@@ -56,6 +59,19 @@ class Held:
             if not self._messages:
                 self._empty.set()
 
+    def release(self, room: str, packets: Collection[int]) -> None:
+        """Of the red packets in a room only these are open: claims of others are not going to be answered."""
+        over = [
+            key
+            for key, message in self._messages.items()
+            if isinstance(message, Request)
+            and isinstance(message.act, Claim)
+            and message.room == room
+            and message.act.packet not in packets
+        ]
+        for key in over:
+            self.done(*key)
+
     @property
     def messages(self) -> Collection[Say | Request]:
         """All of them, in the order in which they came."""
@@ -72,4 +88,6 @@ def _size(message: Say | Request) -> int:
     if isinstance(message, Say):
         size = len(message.body) + _OVERHEAD
         return size + sum(map(len, message.mentions)) if message.mentions else size
+    if type(message.act) in _SHORT:
+        return _OVERHEAD
     return len(MSGPACK.encode(message.act)) + _OVERHEAD

@@ -12,6 +12,8 @@ import msgspec
 import trio
 
 from engine.access import Permission, Rate, Role, admit, check_room_name
+from engine.edge.flows import Flows
+from engine.edge.glance import is_claim
 from engine.edge.rooms import Rooms
 from engine.edge.session import Refusal, Session, Wire
 from engine.errors import Close, Code, Refused
@@ -22,18 +24,23 @@ from engine.schema import (
     Ask,
     Change,
     Choose,
+    Claim,
     Comment,
     Custom,
     Direct,
+    Give,
     Join,
     Leave,
     Like,
     Malformed,
     Moderate,
     Notice,
+    Pack,
     Ping,
     Pong,
     Quality,
+    ReadGifts,
+    ReadGivers,
     ReadHistory,
     ReadState,
     Receipt,
@@ -49,8 +56,7 @@ __all__ = ["Requests"]
 _COMMENTERS: Final = frozenset(role.value for role in Role if Permission.COMMENT in role.permissions)
 """Roles that may. For what comes often: to ask an enumeration takes a microsecond."""
 _LIKERS: Final = frozenset(role.value for role in Role if Permission.LIKE in role.permissions)
-_READERS: Final = 4_096
-"""Viewers whose rate of reading is remembered before those are forgotten who have not read of late."""
+_GIVERS: Final = frozenset(role.value for role in Role if Permission.GIVE in role.permissions)
 _FAULTS_MAX: Final = 8
 """Messages that may fail to decode before the connection is closed: a bug in a client shows, a flood does not pay."""
 _ATTRIBUTE: Final = "attribute"
@@ -60,7 +66,8 @@ _ATTRIBUTE: Final = "attribute"
 class Requests:
     """See the module's docstring.
 
-    :ivar received: messages decoded so far.
+    :ivar received: messages decoded so far, or tried to.
+    :ivar claims_dropped: claims of red packets that are not open, most of them not decoded.
     """
 
     def __init__(self, settings: Settings, rooms: Rooms, wire: Wire, now_ms: Callable[[], int]) -> None:
@@ -71,13 +78,13 @@ class Requests:
         self._now_ms = now_ms
         self._message_rate = Rate(limits.messages_per_second, limits.messages_burst)
         self._comment_rate = Rate(limits.comments_per_second, limits.comments_burst)
-        self._read_rate = Rate(limits.reads_per_second, limits.reads_burst)
-        self._reads: dict[Session, float] = {}
+        self._reads = Flows(limits.reads_per_second, limits.reads_burst)
+        self._gifts = Flows(limits.gifts_per_second, limits.gifts_burst)
         self._like_rate = Rate(limits.likes_per_second, limits.likes_burst)
         self._comment_bytes, self._comment_characters = limits.comment_bytes, limits.comment_characters
         self._lifetime_ms = int(limits.lifetime_seconds * 1000)
         self._feeds = {"": 0} | {name: number for number, name in enumerate(settings.feeds, 1)}
-        self.received = 0
+        self.received = self.claims_dropped = 0
 
     def count(self, session: Session, frames: int) -> None:
         """Count frames of any kind. Raises `Refusal` when a viewer floods."""
@@ -94,6 +101,11 @@ class Requests:
         assert codec is not None  # agreed on before the first message
         if (event.opcode == Opcode.TEXT) is not codec.text:
             raise Refusal(Close.UNSUPPORTED, f"{codec.subprotocol} uses {'text' if codec.text else 'binary'} frames")
+        room = session.room
+        if room is not None and not room.packets and is_claim(codec, event.data):
+            # Everybody has been told that there is nothing to claim.
+            self.claims_dropped += 1
+            return
         self.received += 1
         try:
             message: Any = codec.decode(event.data)
@@ -241,7 +253,33 @@ class Requests:
     def _vote(self, session: Session, act: Vote) -> None:
         self._act(session, act, Permission.VOTE)
 
-    def _read(self, session: Session, act: ReadHistory | ReadState) -> None:
+    def _claim(self, session: Session, act: Claim) -> None:
+        self._in_room(session, act.handle)
+        room = session.room
+        assert room is not None  # it is in
+        if act.packet in room.packets:
+            self._pay(session, act)
+        else:
+            self.claims_dropped += 1
+
+    def _pack(self, session: Session, act: Pack) -> None:
+        phrase, text = clean_line(act.phrase), clean(act.text)
+        if act.phrase and not visible(phrase):
+            raise Refused(Code.EMPTY, "the phrase shows nothing: nobody could say it")
+        self._pay(session, msgspec.structs.replace(act, phrase=phrase, text=text if visible(text) else ""))
+
+    def _pay(self, session: Session, act: Give | Claim | Pack) -> None:
+        room = self._in_room(session, act.handle)
+        if session.standing.role not in _GIVERS:
+            self._permit(session, Permission.GIVE)
+        if isinstance(act, Give) and not act.to.isprintable():
+            raise Refused(Code.INVALID, "to is the id of a user, which is printable")
+        wait_ms = self._gifts.take(session.viewer, trio.current_time())
+        if wait_ms:
+            raise Refused(Code.RATE_LIMITED, "too many gifts (limits.gifts_per_second)", wait_ms)
+        self._pass_on(session, room, act)
+
+    def _read(self, session: Session, act: ReadHistory | ReadState | ReadGivers | ReadGifts) -> None:
         room = self._in_room(session, act.handle)
         self._take_read(session)
         self._pass_on(session, room, act)
@@ -316,14 +354,9 @@ class Requests:
     def _take_read(self, session: Session) -> None:
         if Permission.MODERATE in session.role.permissions:
             return
-        now = trio.current_time()
-        state = self._read_rate.take(self._reads.get(session, 0.0), now)
-        if state < 0:
-            raise Refused(Code.RATE_LIMITED, "too many reads (limits.reads_per_second)", int(-state * 1000) + 1)
-        # Few read, so it is not a slot of every viewer.
-        self._reads[session] = state
-        if len(self._reads) > _READERS:
-            self._reads = {each: state for each, state in self._reads.items() if state > now}
+        wait_ms = self._reads.take(session.viewer, trio.current_time())
+        if wait_ms:
+            raise Refused(Code.RATE_LIMITED, "too many reads (limits.reads_per_second)", wait_ms)
 
     _handlers: ClassVar[dict[type, Callable[[Requests, Session, Any], None]]] = {
         Join: _join,
@@ -343,4 +376,9 @@ class Requests:
         Ask: _ask,
         ReadHistory: _read,
         ReadState: _read,
+        Give: _pay,
+        Claim: _claim,
+        Pack: _pack,
+        ReadGivers: _read,
+        ReadGifts: _read,
     }

@@ -6,6 +6,8 @@ comment is. Tracks, and who waits for one, go by its plain variant.
 
 from __future__ import annotations
 
+import math
+
 from engine.edge.applause import Applause
 from engine.edge.attendance import Attendance
 from engine.edge.bars import Bars
@@ -27,6 +29,7 @@ from engine.link.messages import (
     Wants,
 )
 from engine.room.encoder import encode_message, plain
+from engine.room.log import Entry
 from engine.schema import Gap, Join, Joined, Reply, handle_of
 from engine.settings import RoomSettings
 
@@ -42,6 +45,7 @@ class EdgeRoom:
     :ivar applause: likes counted here since the edge opened the room.
     :ivar attendance: who came.
     :ivar bars: who may not be here; None while nobody.
+    :ivar packets: red packets that can be claimed, by their entries, as the hub said last.
     :ivar outbox: what the hub is to be told of this room at the end of the turn.
     :ivar empty_since: when the last viewer left; None while somebody is here.
     """
@@ -49,8 +53,10 @@ class EdgeRoom:
     __slots__ = (
         "_choices",
         "_fetching",
+        "_origin",
         "_renewing",
         "_resuming",
+        "_returning",
         "_settings",
         "_waiting",
         "_wants",
@@ -63,6 +69,7 @@ class EdgeRoom:
         "name",
         "opening",
         "outbox",
+        "packets",
         "quality",
         "reported_viewers",
         "tracks",
@@ -79,11 +86,14 @@ class EdgeRoom:
         self._waiting: dict[int, list[tuple[Session, Join]]] = {}
         self._resuming: dict[int, list[tuple[Session, Join]]] = {}
         self._fetching: dict[int, int] = {}
+        self._returning: dict[int, list[tuple[Session, Join]]] = {}
+        self._origin = (0, 0, -math.inf)
         self._renewing = False
         self._choices: dict[Session, tuple[int, int]] = {}
         self.applause = Applause(settings.reactions)
         self.attendance = Attendance(name, settings)
         self.bars: Bars | None = None
+        self.packets: frozenset[int] = frozenset()
         self.reported_viewers = 0
         self.quality = [0, 0, 0, 0]
         self.outbox: list[Up] = []
@@ -95,7 +105,12 @@ class EdgeRoom:
     @property
     def pending(self) -> int:
         """How many viewers are not in yet."""
-        return sum(map(len, self._waiting.values())) + sum(map(len, self._resuming.values()))
+        return sum(len(queue) for queues in self._queues for queue in queues.values())
+
+    @property
+    def _queues(self) -> tuple[dict[int, list[tuple[Session, Join]]], ...]:
+        """Who waits: for a snapshot, for a part of the past, for the beginning of the epoch; by plain variant."""
+        return self._waiting, self._resuming, self._returning
 
     @property
     def present(self) -> list[Session]:
@@ -105,12 +120,7 @@ class EdgeRoom:
     @property
     def outside(self) -> list[tuple[Session, int]]:
         """Everybody who is not in yet, with the ref of each one's join."""
-        return [
-            (session, join.ref)
-            for queues in (self._waiting, self._resuming)
-            for queue in queues.values()
-            for session, join in queue
-        ]
+        return [(session, join.ref) for queues in self._queues for queue in queues.values() for session, join in queue]
 
     # -- coming in ----------------------------------------------------------------------------------------------------
 
@@ -155,7 +165,10 @@ class EdgeRoom:
         snapshot = track.snapshot(now)
         if snapshot is None:
             self._wait(session, join)
-            return
+        else:
+            self._welcome(track, session, join, snapshot, gap)
+
+    def _welcome(self, track: Track, session: Session, join: Join, snapshot: tuple[Entry, int], gap: bytes) -> None:
         self.attendance.enter(session)
         track.welcome(session, self._joined(session, join, False) + gap, *snapshot)
 
@@ -176,6 +189,8 @@ class EdgeRoom:
                 self.attendance.enter(session)
                 track.enter(session, cursor)
             return
+        if join.epoch != log.epoch and self._return(track, session, join, now, last_try=last_try):
+            return
         snapshot = track.snapshot(now)
         if snapshot is None:
             self._wait(session, join)
@@ -187,6 +202,27 @@ class EdgeRoom:
             last, reason = (log[cursor].first - 1 if cursor < log.end else log.head), "history"
         gap = encode_message(track.codec, Gap(self.handle, join.epoch, join.offset + 1, last, reason))
         self._begin(track, session, join, now, gap)
+
+    def _return(self, track: Track, session: Session, join: Join, now: float, *, last_try: bool) -> bool:
+        """Let a viewer in whose epoch is over, where the room began in the present one: what was published again because it was
+        lost is shown to it, too. Returns False if the log does not go back that far any more."""
+        epoch, offset, at = self._origin
+        if epoch != track.log.epoch or now - at > self._settings.log_seconds:
+            return False
+        origin = track.origin(offset)
+        if origin is not None:
+            gap = encode_message(track.codec, Gap(self.handle, join.epoch, join.offset + 1, 0, "epoch"))
+            self._welcome(track, session, join, origin, gap)
+            return True
+        if last_try:
+            return False
+        # This track began later than the room, or its snapshot is not to be shown any more.
+        number = track.variant
+        if number not in self._returning:
+            self._returning[number] = []
+            self.outbox.append(FetchBackfill(self.name, epoch, offset, track.log.floor, number, True))
+        self._returning[number].append((session, join))
+        return True
 
     def _fetch(self, track: Track, session: Session, join: Join) -> None:
         number = track.variant
@@ -205,7 +241,7 @@ class EdgeRoom:
             self.attendance.leave(session)
             session.track.leave(session)
             return
-        for queues in (self._waiting, self._resuming):
+        for queues in self._queues:
             for number, queue in queues.items():
                 queues[number] = [waiting for waiting in queue if waiting[0] is not session]
 
@@ -277,13 +313,15 @@ class EdgeRoom:
     def announce(self) -> None:
         """The hub knows nothing of this room, or nothing any more: say everything. Who waits for an answer waits for this
         one's."""
-        for number, queue in self._resuming.items():
-            self._waiting.setdefault(number, []).extend(queue)
-        self._resuming.clear()
+        for queues in (self._resuming, self._returning):
+            for number, queue in queues.items():
+                self._waiting.setdefault(number, []).extend(queue)
+            queues.clear()
         self._fetching.clear()
         self._renewing = False
         self.reported_viewers = 0
-        # It says again who may not be here, if anybody may not.
+        # It says again who may not be here, if anybody may not, and always which red packets are open; until then claims are
+        # held, as all else that is asked for.
         self.bars = None
         self.applause.announce()
         self.attendance.announce(self.present)
@@ -302,6 +340,8 @@ class EdgeRoom:
                 continue
             track = self.tracks.get(number)
             if track is None:
+                if message.epoch != self._origin[0]:
+                    self._origin = message.epoch, message.offset if message.origin < 0 else message.origin, now
                 self.tracks[number] = track = Track(self.handle, number, message, self._settings, self._wire)
             else:
                 track.renew(message)
@@ -327,7 +367,7 @@ class EdgeRoom:
     def _shed(self, now: float) -> None:
         """Give up tracks that nobody has used for the linger time: the hub makes their frames as long as somebody may want
         them. The last one goes with the room."""
-        awaited = {number for queues in (self._waiting, self._resuming) for number, queue in queues.items() if queue}
+        awaited = {number for queues in self._queues for number, queue in queues.items() if queue}
         awaited |= {plain(variant) for _, variant in self._choices.values()}
         for number, track in list(self.tracks.items()):
             if len(track) or number in awaited:
@@ -350,6 +390,7 @@ class EdgeRoom:
     def restart(self, message: Restart, now: float) -> None:
         """A new epoch."""
         self._strand(message.frames)
+        self._origin = message.epoch, message.offset, now
         for number, track in self.tracks.items():
             track.restart(message.epoch, message.offset, of_track(number, message.frames), now)
 
@@ -362,6 +403,9 @@ class EdgeRoom:
         """A part of the past that was asked for."""
         number = message.variant
         track = self.tracks.get(number)
+        if message.snapshot:
+            self._begin_at(message, now)
+            return
         queue = self._resuming.pop(number, [])
         asked = self._fetching.pop(number, 0)
         if track is None:
@@ -373,6 +417,19 @@ class EdgeRoom:
             if session.room is self:
                 # Whoever needs older offsets than were asked for is asked for again.
                 self._resume(track, session, join, now, last_try=join.offset >= asked)
+
+    def _begin_at(self, message: Backfill, now: float) -> None:
+        """The beginning of the epoch, for who comes from another one."""
+        number = message.variant
+        track, queue = self.tracks.get(number), self._returning.pop(number, [])
+        if track is None:
+            return
+        if message.epoch == track.log.epoch:
+            track.prepend([(first, last, {number: frame}) for first, last, frame in message.batches], now)
+            track.begin_at(message.epoch, message.after, message.snapshot)
+        for session, join in queue:
+            if session.room is self:
+                self._resume(track, session, join, now, last_try=True)
 
 
 def _reply(session: Session, ref: int, code: Code, text: str = "") -> bytes:

@@ -35,6 +35,7 @@ from engine.link.messages import (
     Frames,
     Located,
     Pace,
+    Packets,
     PrivateTo,
     Redact,
     RefuseRoom,
@@ -199,7 +200,7 @@ class Rooms:
                 if self._link is None:
                     self._lingering.add(now + max(linger, _WAIT_SECONDS), room)
                 else:
-                    del self._rooms[room.name]
+                    self._forget(room)
                     self._outbox.append(CloseRoom(room.name))
             self.turn_over()
 
@@ -273,12 +274,25 @@ class Rooms:
                 self.touch(room)
             case Barred():
                 self._bar(room, message)
+            case Packets():
+                self._open_packets(room, frozenset(message.open))
             case Expel():
                 self._expel(room, message.user)
             case DirectTo():
                 self._direct(room, message)
             case RefuseRoom():
                 self._refuse(room, message)
+
+    def _open_packets(self, room: EdgeRoom, packets: frozenset[int]) -> None:
+        """These can be claimed. No claim is held for one that could not."""
+        over, room.packets = room.packets - packets, packets
+        if over:
+            self._held.release(room.name, packets)
+
+    def _forget(self, room: EdgeRoom) -> None:
+        """Nothing is told of this room any more."""
+        del self._rooms[room.name]
+        self._open_packets(room, frozenset())
 
     def _fan_out(self, room: EdgeRoom) -> None:
         for track in room.tracks.values():
@@ -311,7 +325,7 @@ class Rooms:
                 self._wire.push(session, encode_message(session.codec, direct))
 
     def _refuse(self, room: EdgeRoom, message: RefuseRoom) -> None:
-        del self._rooms[room.name]
+        self._forget(room)
         for session, ref in room.refuse():
             if session.codec is not None:
                 self._wire.await_join(session)

@@ -51,6 +51,7 @@ class Track:
         "_cutoff",
         "_groups",
         "_lagging",
+        "_origin",
         "_pass",
         "_settings",
         "_snapshot",
@@ -87,8 +88,8 @@ class Track:
         self._cutoff = self._lagging = 0
         self._pass: list[tuple[int, list[Session]]] = []
         self._target = 0
-        self._snapshot: Entry | None = None
-        self.renew(snapshot)
+        self._snapshot: Entry | None
+        self._origin: tuple[Entry, int] | None = (self.renew(snapshot), self.log.end)
 
     def __len__(self) -> int:
         return sum(map(len, self._groups.values())) + len(self.laggards)
@@ -141,24 +142,29 @@ class Track:
         if self._snapshot_number < log.start:
             # For good: a backfill may give the number of what followed it to something else.
             self._snapshot = None
+        if self._origin is not None and self._origin[1] < log.start:
+            self._origin = None
         overdue = log.overdue(now)
         if overdue:
             for session in list(self.laggards):
                 if session.entry in overdue:
                     self._wire.close(session, Close.LOG_FULL, "a frame you have half of left the log")
 
-    def renew(self, snapshot: SharedSnapshot) -> None:
+    def renew(self, snapshot: SharedSnapshot) -> Entry:
         """A newer snapshot: the state after the newest entry of the log."""
         frames = of_track(self.variant, snapshot.frames)
         # It never gets too old for whoever has half of it; its bytes count.
-        self._snapshot = Entry(-1, snapshot.epoch, snapshot.offset + 1, snapshot.offset, math.inf, frames)
+        entry = self._snapshot = Entry(-1, snapshot.epoch, snapshot.offset + 1, snapshot.offset, math.inf, frames)
         self._snapshot_number = self.log.end
         self._snapshot_bytes = self.appended
+        return entry
 
     def redact(self, epoch: int, offsets: Sequence[int], reason: int) -> None:
         """Events are gone. The snapshot may show some of them: another one comes."""
         self.log.redact(epoch, offsets, reason)
         self._snapshot = None
+        if self._origin is not None and offsets and offsets[0] <= self._origin[0].last:
+            self._origin = None
 
     def snapshot(self, now: float) -> tuple[Entry, int] | None:
         """A snapshot and the cursor that continues it; None if a newer one is needed."""
@@ -168,6 +174,19 @@ class Track:
         if number < log.end and log[number].at < now - _SNAPSHOT_SECONDS:
             return None
         return entry, number
+
+    def origin(self, offset: int) -> tuple[Entry, int] | None:
+        """The snapshot after this offset of the present epoch, or an earlier one, and the cursor that continues it; None if it
+        is not here, or the log has not all that followed."""
+        if self._origin is None or self._origin[1] < self.log.epoch_start or self._origin[0].last > offset:
+            return None
+        return self._origin
+
+    def begin_at(self, epoch: int, offset: int, snapshot: bytes) -> None:
+        """A snapshot came for who is to begin after this offset; what follows it is in the log, or is not."""
+        cursor = self.log.find(epoch, offset)
+        if cursor is not None:
+            self._origin = Entry(-1, epoch, offset + 1, offset, math.inf, {self.variant: snapshot}), cursor
 
     # -- viewers ------------------------------------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ async def backfill(broker: Broker, wanted: FetchBackfill, counters: tuple[int, .
         after = events.last
     if batches and batches[-1][1] != wanted.before - 1:
         batches.clear()
-    return Backfill(wanted.room, wanted.epoch, variant, wanted.before, batches)
+    return Backfill(wanted.room, wanted.epoch, variant, wanted.before, batches, wanted.after)
 
 
 def cut(events: Events, size: int) -> Iterator[Collected]:

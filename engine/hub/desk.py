@@ -23,6 +23,7 @@ from engine.hub.ballots import Ballots
 from engine.hub.changes import Changes
 from engine.hub.intake import Answer
 from engine.hub.moderation import EVERYWHERE, Moderation, members
+from engine.hub.money import Money
 from engine.hub.notices import Notices
 from engine.hub.order import Order
 from engine.hub.port import Port
@@ -36,6 +37,7 @@ from engine.room.encoder import encode_message
 from engine.schema import (
     BACKSTAGE,
     CODECS,
+    MONEY,
     MSGPACK,
     Act,
     Ask,
@@ -47,6 +49,7 @@ from engine.schema import (
     LinkedCommentEvent,
     Moderate,
     ModeratedEvent,
+    MoneyAct,
     Notice,
     Page,
     ReadHistory,
@@ -60,6 +63,7 @@ from engine.settings import Settings
 __all__ = ["Desk"]
 
 _RETRY_MS: Final = 1_000
+_BOOKED: Final = "what is paid is published by the ledger only, under its entry's number"
 _LOOKING: Final = 256
 """Refused requests of which it is looked up at the same time whether they were carried out before."""
 _PAGE_BYTES: Final = 8_192
@@ -74,6 +78,7 @@ class Desk:
     """See the module's docstring.
 
     :param spawn: begins a task that the hub owns.
+    :ivar money: for what is paid.
     """
 
     def __init__(
@@ -82,8 +87,10 @@ class Desk:
         broker: Broker,
         publisher: Publisher,
         ballots: Ballots,
+        money: Money,
         spawn: Callable[..., None],
     ) -> None:
+        self.money = money
         self._settings = settings
         self._broker = broker
         self._publisher = publisher
@@ -154,7 +161,9 @@ class Desk:
         actor = Actor(request.author, request.standing, request.session, request.ref)
         answer = partial(_reply, port, request.viewer, request.ref)
         act = request.act
-        if isinstance(act, Vote):
+        if isinstance(act, MoneyAct):
+            self.money.request(port, room, request, act)
+        elif isinstance(act, Vote):
             try:
                 self.vote(room, actor, act, lambda code, text: answer(code, 0, text, _RETRY_MS if code < Code.INVALID else 0))
             except Refused as refused:
@@ -207,6 +216,8 @@ class Desk:
         """Publish an event that is not a viewer's, and do what it tells of; returns its offset. Raises `Refused`."""
         try:
             match kind_of(pending.event):
+                case paid if paid in MONEY:
+                    raise Refused(Code.INVALID, _BOOKED)
                 case EventKind.STATE:
                     return await self._changes.carry_over(room, pending)
                 case EventKind.MODERATED:

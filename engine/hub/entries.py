@@ -167,8 +167,16 @@ class Entries:
     @property
     def life(self) -> str:
         """Whether the room is ``open``, ``closed`` or ``archived`` (`kinds.Life`)."""
+        return self._life("state", "open")
+
+    @property
+    def stream(self) -> str:
+        """Name of the present broadcast; empty if it has none (`kinds.Life`)."""
+        return self._life("stream", "")
+
+    def _life(self, name: str, default: str) -> str:
         entry = self.get("life", "")
-        return entry.value["state"] if entry is not None else "open"
+        return entry.value[name] if entry is not None else default
 
 
 def _limited(kind: str) -> bool:

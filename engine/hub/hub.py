@@ -21,12 +21,17 @@ from engine.brokers.base import Broker, Deliver, Pending, Record
 from engine.errors import Code, Refused
 from engine.hub.actor import Actor
 from engine.hub.ballots import Ballots
+from engine.hub.catalogue import Catalogue
 from engine.hub.desk import Desk
 from engine.hub.links import Links
+from engine.hub.money import Money, MoneyStatistics
+from engine.hub.outbox import Outbox
 from engine.hub.publisher import Publisher
 from engine.hub.room import HubRoom
 from engine.hub.rooms import Rooms
 from engine.hub.wordlists import WordLists
+from engine.ledger.address import ledger_fault
+from engine.ledger.lane import Lane
 from engine.link.base import End
 from engine.link.messages import (
     Down,
@@ -67,16 +72,26 @@ class HubStatistics:
     reconnects_reported: int
     refused: dict[str, int]
     snapshots: int
+    money: MoneyStatistics
 
 
 class Hub:
     """See the module's docstring.
 
     :param broker: made from the function that it is to call for every delivery.
-    :ivar desk: carries out requests.
+    :param now_ms: Unix milliseconds.
+    :param lane: makes the lane; another one in tests.
+    :ivar desk: carries out requests; ``money`` those about what is paid.
     """
 
-    def __init__(self, settings: Settings, broker: Callable[[Deliver], Broker]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        broker: Callable[[Deliver], Broker],
+        now_ms: Callable[[], int],
+        *,
+        lane: Callable[..., Lane] = Lane,
+    ) -> None:
         self._settings = settings
         self._incarnation = secrets.token_hex(8)
         self._word_lists = WordLists(settings.moderation)
@@ -89,12 +104,19 @@ class Hub:
             noticed=lambda room, offset: self.desk.notices.published(room, offset),
             overdue=lambda room, offset: self._spawn(self.desk.notices.finish, room, offset),
             left=lambda room: self._publisher.report(room),
+            restore=lambda room, position: self._outbox.restore(room, position),
+            stale=lambda room: self.money.stale(room),
             turn_over=self._flush,
         )
         self.broker = self._rooms.broker
         self._publisher = Publisher(self.broker, settings.limits.pending_events, self._flush)
         self._ballots = Ballots(self.broker, settings.limits.pending_events, self._flush)
-        self.desk = Desk(settings, self.broker, self._publisher, self._ballots, self._spawn)
+        recent_ms = int(settings.ledger.recent_seconds * 1000)
+        self._outbox = Outbox(self.broker, self._rooms, lambda: self._lane, recent_ms, self._spawn)
+        self._lane = lane(settings.ledger, self._outbox.publish, now_ms, self._flush, fault=ledger_fault(settings))
+        self._catalogue = Catalogue(settings.gifts, self._lane)
+        self.money = Money(settings.ledger, self._catalogue, self._lane, now_ms, self._rooms.ranked, self._spawn)
+        self.desk = Desk(settings, self.broker, self._publisher, self._ballots, self.money, self._spawn)
         self._links = Links(settings, self.broker, self._rooms, self._publisher, self.desk, self._spawn)
         self._numbers = count(1)
         self._nursery: trio.Nursery | None = None
@@ -108,6 +130,8 @@ class Hub:
             self._nursery.start_soon(self._publisher.run)
             self._nursery.start_soon(self._ballots.run)
             self._rooms.start(self._nursery)
+            await self._nursery.start(self._lane.run)
+            self._nursery.start_soon(self._catalogue.run)
             task_status.started()
 
     def attach(self, link: End[Down, Up], edge: str = "") -> trio.Event:
@@ -137,6 +161,7 @@ class Hub:
 
         :param replaced: another process goes on with the rooms, over the same broker.
         """
+        await self._lane.drain()
         await self._publisher.drain()
         await self._ballots.drain()
         self._rooms.flush()
@@ -158,6 +183,7 @@ class Hub:
             reconnects_reported=self._links.quality[2],
             refused=self._rooms.refused,
             snapshots=self._rooms.snapshots,
+            money=self.money.statistics(),
         )
 
     # -- what the node itself does ------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ class LocalHub(Hub):
             )
             return self._memory
 
-        super().__init__(settings, broker)
+        super().__init__(settings, broker, now_ms)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:
@@ -88,7 +88,7 @@ class RedisHub(Hub):
             )
             return self._redis
 
-        super().__init__(settings, broker)
+        super().__init__(settings, broker, now_ms)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:

@@ -27,6 +27,7 @@ __all__ = [
     "Life",
     "Mode",
     "Notice",
+    "Packet",
     "Pin",
     "Poll",
     "Question",
@@ -203,15 +204,19 @@ class Life(Shape):
     :ivar state: ``open``; ``closed``: only hosts and moderators speak, and nothing else of the viewers counts; ``archived``:
         nobody may enter, and nothing changes but this.
     :ivar title: of the room, one line of at most 256 characters.
+    :ivar stream: name of the present broadcast, one line of at most 64 characters. Another one begins a new leaderboard; one
+        that was there before goes on with its own.
     """
 
     limited: ClassVar[bool] = False
     state: Literal["open", "closed", "archived"] = "open"
     title: Line = ""
+    stream: Annotated[str, Meta(max_length=64)] = ""
 
     def settle(self, given: dict[str, Any], old: dict[str, Any], now_ms: int) -> None:
         """See `Shape`."""
         self.title = clean_line(self.title)
+        self.stream = clean_line(self.stream)
 
 
 class Notice(Shape):
@@ -228,8 +233,27 @@ class Notice(Shape):
     receipts: bool = True
 
 
+class Packet(Shape):
+    """A red packet that is not over (`engine.schema.PacketEvent`); its key is its entry. Only the ledger sets it.
+
+    :ivar author: id and name of who made it.
+    """
+
+    limited: ClassVar[bool] = False
+    author: Annotated[list[str], Meta(min_length=2, max_length=2)]
+    total: Count
+    shares: Count
+    split: str
+    opens: Count
+    expires: Count
+    followers: bool = False
+    phrase: str = ""
+    text: str = ""
+    commitment: str = ""
+
+
 KINDS: Final[dict[str, type[Shape]]] = {
-    shape.__name__.lower(): shape for shape in (Attribute, Card, Poll, Question, Pin, Mode, Life, Notice)
+    shape.__name__.lower(): shape for shape in (Attribute, Card, Poll, Question, Pin, Mode, Life, Notice, Packet)
 }
 """By name on the wire."""
 

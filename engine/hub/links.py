@@ -293,7 +293,7 @@ class Links:
                 await trio.sleep(_RETRY_SECONDS)
             else:
                 if room.redactions == redactions:
-                    port.post(answer)
+                    port.post(room.begin_at(answer) if wanted.snapshot else answer)
                     self.backfills += 1
                     return
 

@@ -24,6 +24,8 @@ __all__ = ["bring_up"]
 _RETRY_SECONDS: Final = 1.0
 """Pause before a broker that was out of reach is asked again."""
 
+_PAGES: Final = 20
+"""Of another epoch, at most: more than what is published again when a history was lost."""
 _GOING: Final = (Phase.LIVE, Phase.REPAIRING)
 
 log = logging.getLogger("roomcast.hub")
@@ -31,8 +33,8 @@ log = logging.getLogger("roomcast.hub")
 
 async def bring_up(broker: Broker, upstream: Upstream, room: HubRoom, port: Port, turn_over: Callable[[], None]) -> None:
     """Read the history until the edge has what the others of the room have. If the room is in another epoch by now, it is told
-    so, and given the new epoch from its beginning, or its last page. Ends early when the edge or the room is gone, or the room
-    restarts."""
+    so, and given the new epoch from where the room began in it, or its last pages. Ends early when the edge or room is gone,
+    or the room restarts."""
     while room.phase in _GOING and not room.welcome(port):
         known, position = room.behind[port], room.position
         if known.epoch == position.epoch and known.offset > position.offset:
@@ -40,7 +42,7 @@ async def bring_up(broker: Broker, upstream: Upstream, room: HubRoom, port: Port
             # The edge closes it, which takes it out of the room here, and its viewers come back to where the broker is.
             port.post(RefuseRoom(room.name, port.openings[room.name], Code.UNAVAILABLE, "the room's history is not complete"))
             break
-        after = known.offset if known.epoch == position.epoch else max(position.offset - PAGE, 0)
+        after = known.offset if known.epoch == position.epoch else _beginning(room)
         try:
             history = await broker.history(room.name, after, PAGE)
         except Unavailable as error:
@@ -57,3 +59,9 @@ async def bring_up(broker: Broker, upstream: Upstream, room: HubRoom, port: Port
         turn_over()
         await trio.lowlevel.checkpoint()
     turn_over()
+
+
+def _beginning(room: HubRoom) -> int:
+    """After which offset the room's present epoch is given to who was in another one."""
+    head = room.position.offset
+    return max(min(room.origin, head - PAGE), head - _PAGES * PAGE, 0)

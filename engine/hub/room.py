@@ -14,10 +14,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from enum import Enum
+from operator import is_
 from typing import Any, Final
 
 import msgspec
 import trio
+from msgspec import structs
 
 from engine.brokers.base import Amended, Events, Position, Record, Tally, Totals
 from engine.hub.counts import Counts
@@ -25,7 +27,8 @@ from engine.hub.entries import key_of
 from engine.hub.frames import RoomFrames
 from engine.hub.port import Port
 from engine.hub.rules import Rules, kind_of
-from engine.link.messages import Down, Expel, Redact, SharedSnapshot
+from engine.hub.till import Till
+from engine.link.messages import Backfill, Down, Expel, Packets, Redact, SharedSnapshot
 from engine.room.batcher import Batcher, Collected, tick_seconds
 from engine.room.feeds import Feeds
 from engine.room.sequencer import Sequencer
@@ -73,7 +76,9 @@ class HubRoom:
         everything up to `position`.
     :ivar wake: when `service` is to be called next, infinity if never.
     :ivar counts: what the broker is to be told.
+    :ivar origin: offset after which it began to show this epoch.
     :ivar rules: what holds here.
+    :ivar till: what is known of its money.
     :ivar redactions: how often events went; what was read before one must not be shown after it.
     :ivar receipted: offsets of the last notices that ask for receipts.
     :ivar waiting: what is to be done when the room is live.
@@ -84,8 +89,10 @@ class HubRoom:
         "_alarm",
         "_barring",
         "_batcher",
+        "_began_at",
         "_clock",
         "_framed_at",
+        "_givers_shown",
         "_sequencer",
         "_settings",
         "_shown_ms",
@@ -98,12 +105,14 @@ class HubRoom:
         "early",
         "frames",
         "name",
+        "origin",
         "phase",
         "ports",
         "receipted",
         "redactions",
         "rules",
         "state",
+        "till",
         "waiting",
         "wake",
     )
@@ -121,6 +130,8 @@ class HubRoom:
         self.ports: dict[Port, int] = {}
         self.behind: dict[Port, Position] = {}
         self._sequencer = Sequencer(Position(0, 0))
+        self.origin = 0
+        self._began_at = 0.0
         self._batcher = Batcher(0, settings.room)
         self._framed_at = -math.inf
         self._tallies: dict[str, tuple[int, ...]] = {}
@@ -128,6 +139,8 @@ class HubRoom:
         self._told: set[int] = set()
         self.backstage = name.endswith(BACKSTAGE)
         self._barring = False
+        self._givers_shown = settings.ledger.givers_shown
+        self.till = Till()
         self.redactions = 0
         self.phase = Phase.OPENING
         self.early: list[Events] = []
@@ -188,6 +201,8 @@ class HubRoom:
     def open(self, position: Position, now: float) -> None:
         """Begin at the broker's position."""
         self._sequencer = Sequencer(position)
+        self.origin = position.offset
+        self._began_at = now
         self._batcher = Batcher(position.offset, self._settings)
         self._tail.clear()
         self.frames.begin()
@@ -215,6 +230,7 @@ class HubRoom:
         `engine.room.sequencer.EpochChanged`."""
         notices: list[int] = []
         for ready in self._sequencer.accept(events):
+            ready = self._account(ready)
             self._batcher.add(ready, now, self.tick())
             self.rules.hear(ready)
             self._moderate(ready, [port for port in self.ports if port not in self.behind])
@@ -223,6 +239,13 @@ class HubRoom:
                     self._receipt(offset)
                     notices.append(offset)
         return notices
+
+    def _account(self, events: Events) -> Events:
+        """Let the till hear what is said and paid; an entry that was shown before is not shown again."""
+        heard = list(map(self.till.hear, range(events.first, events.last + 1), events.events))
+        if all(map(is_, heard, events.events)):
+            return events
+        return Events(events.room, events.epoch, events.first, heard, events.times)
 
     def _moderate(self, events: Events, ports: Collection[Port]) -> None:
         """Do what moderators want among these events, as far as these edges are concerned. Backstage they are only told of."""
@@ -291,6 +314,8 @@ class HubRoom:
         """The room's record, or a change of it, from the broker."""
         if self.rules.amend(delivery) and self.phase is not Phase.OPENING:
             self.bar()
+        if self.till.amend(self.rules.entries) and self.phase is not Phase.OPENING:
+            self.tell_packets()
         self._recount(delivery)
         self._set_alarm()
 
@@ -301,6 +326,16 @@ class HubRoom:
             self._barring = True
             for each in self.ports if port is None else (port,):
                 each.post(message)
+
+    def tell_packets(self, port: Port | None = None) -> None:
+        """Tell the edges, or one, which red packets are open."""
+        for each in self.ports if port is None else (port,):
+            each.post(Packets(self.name, sorted(self.till.packets)))
+
+    def rank(self) -> None:
+        """Let viewers be told who gave most, if that has changed."""
+        if self.till.board.changed:
+            self.state.rank(self.till.board.shown(self._givers_shown))
 
     def tick(self) -> float:
         """Seconds from a first event to its batch: the slowest edge sets it."""
@@ -383,6 +418,7 @@ class HubRoom:
             self.time()
         elif batch.times[0] < self._shown_ms:
             batch = replace(batch, times=[max(time, self._shown_ms) for time in batch.times])
+        self.rank()
         heartbeat = not batch.times and not self.state.changed
         self.send(self.frames.batch(self._sequencer.epoch, batch, heartbeat, self._clock(), self._shown_ms))
         self._shown_ms = max([self._shown_ms, *batch.times[-1:]])
@@ -397,11 +433,19 @@ class HubRoom:
             return
         position = self.position
         frames = self.frames.snapshot(position, self.time(), self._revision)
+        recent = trio.current_time() - self._began_at < self._settings.log_seconds
+        origin = self.origin if recent else position.offset
         for each in self.ports if port is None else (port,):
             if each in self.behind:
                 continue
             mine = {variant: frames[variant] for variant in each.wants[self.name]}
-            each.post(SharedSnapshot(self.name, each.openings[self.name], position.epoch, position.offset, mine))
+            opening = each.openings[self.name]
+            each.post(SharedSnapshot(self.name, opening, position.epoch, position.offset, mine, origin))
+
+    def begin_at(self, past: Backfill) -> Backfill:
+        """A part of the past with the state before it: for who begins there, because its own epoch is over."""
+        position = Position(past.epoch, past.after)
+        return structs.replace(past, snapshot=self.state.snapshot_at(position, self.time(), past.variant))
 
     @property
     def _revision(self) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
@@ -45,6 +45,8 @@ class Rooms:
     :param ready: called when a room is live, again after a restart.
     :param noticed: called with the offset of a notice that asks for receipts; ``overdue`` when its deadline has passed.
     :param left: called when a port does not show a room any more that goes on.
+    :param restore: waited for before a room opens at the broker's position, again after a restart.
+    :param stale: called when a room's leaderboard has to be read again.
     :param turn_over: called after each step, to hand over what rooms sent.
     :ivar batches: made so far.
     """
@@ -60,6 +62,8 @@ class Rooms:
         noticed: Callable[[HubRoom, int], None],
         overdue: Callable[[HubRoom, int], None],
         left: Callable[[HubRoom], None],
+        restore: Callable[[HubRoom, Position], Awaitable[None]],
+        stale: Callable[[HubRoom], None],
         turn_over: Callable[[], None],
     ) -> None:
         self._settings = settings
@@ -67,10 +71,11 @@ class Rooms:
         self._ready = ready
         self._overdue = overdue
         self._left = left
+        self._stale = stale
         self._turn_over = turn_over
         self._clock = trio.current_time
         self._open: dict[str, HubRoom] = {}
-        self.upstream = Upstream(broker, self._open, self._schedule, self._live, noticed, self._amended, turn_over)
+        self.upstream = Upstream(broker, self._open, self._schedule, self._live, noticed, self._amended, restore, turn_over)
         self.broker = self.upstream.broker
         self.feeds = Feeds(settings.feeds)
         self._random = Random()
@@ -132,6 +137,8 @@ class Rooms:
         for offset in room.overdue():
             self._overdue(room, offset)
         room.service(now)
+        if room.till.board.stale:
+            self._stale(room)
         self.batches += 1
         self._schedule(room)
 
@@ -147,6 +154,12 @@ class Rooms:
         now = self._clock()
         for room in self._open.values():
             room.flush(now)
+
+    def ranked(self, room: HubRoom) -> None:
+        """A room's leaderboard was read."""
+        room.rank()
+        if self._open.get(room.name) is room and room.phase is not Phase.OPENING:
+            self._schedule(room)
 
     # -- open and closed ----------------------------------------------------------------------------------------------
 
@@ -164,6 +177,7 @@ class Rooms:
         room.attach(port, known)
         if room.phase is not Phase.OPENING:
             room.bar(port)
+            room.tell_packets(port)
             if port not in room.behind:
                 room.send_snapshot(port)
         return room
@@ -182,12 +196,15 @@ class Rooms:
             self.upstream.closed(room)
 
     @asynccontextmanager
-    async def opened(self, name: str) -> AsyncIterator[HubRoom]:
-        """Have a room open, and live, while the block runs, whether it has viewers here or not."""
+    async def opened(self, name: str, *, settled: bool = False) -> AsyncIterator[HubRoom]:
+        """Have a room open, and live, while the block runs, whether it has viewers here or not.
+
+        :param settled: wait also while a room that was open goes over to another epoch.
+        """
         room = self._show(name)
         self._calls[name] = self._calls.get(name, 0) + 1
         try:
-            if room.phase is Phase.OPENING:
+            if room.phase is Phase.OPENING or (settled and room.phase is Phase.RESTARTING):
                 live = trio.Event()
                 room.waiting.append(live.set)
                 await live.wait()
@@ -241,6 +258,8 @@ class Rooms:
         """The room's record has changed."""
         if room.phase is Phase.OPENING:
             return
+        if room.till.board.stale:
+            self._stale(room)
         if room.name == EVERYWHERE:
             for other in self._open.values():
                 if other.phase is not Phase.OPENING:

@@ -199,6 +199,9 @@ def _check_key(kind: str, key: str) -> None:
 
 
 def _check_rights(entries: Entries, change: Change, old: Entry | None, actor: Actor) -> None:
+    if change.kind == "packet":
+        # Whoever could set it could promise money that is not there.
+        raise Refused(Code.FORBIDDEN, "only the ledger changes a packet")
     if not actor.permissions & _CHANGERS.get(change.kind, Permission.LEAD):
         raise Refused(Code.FORBIDDEN, f"you may not change a {change.kind}")
     mine = old is None or old.owner == actor.user

@@ -7,12 +7,12 @@ nor how events get to the broker.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
 
-from engine.brokers.base import Amended, Broker, Deliver, Delivery, Events, Record, Tally, Totals, Unavailable
+from engine.brokers.base import Amended, Broker, Deliver, Delivery, Events, Position, Record, Tally, Totals, Unavailable
 from engine.hub.backfill import PAGE
 from engine.hub.room import HubRoom, Phase
 from engine.room.sequencer import EpochChanged
@@ -34,6 +34,8 @@ class Upstream:
     :param ready: called when a room is live again after it was opened or restarted.
     :param noticed: called with the offset of a notice that asks for receipts.
     :param amended: called when a room's record has changed.
+    :param restore: waited for before a room opens at the broker's position, again after a restart: what the history has lost
+        and must not is published again, after that position.
     :param turn_over: called after each step, to hand over what rooms sent.
     """
 
@@ -45,6 +47,7 @@ class Upstream:
         ready: Callable[[HubRoom], None],
         noticed: Callable[[HubRoom, int], None],
         amended: Callable[[HubRoom], None],
+        restore: Callable[[HubRoom, Position], Awaitable[None]],
         turn_over: Callable[[], None],
     ) -> None:
         self.broker = broker(self._deliver)
@@ -54,6 +57,7 @@ class Upstream:
         self._ready = ready
         self._noticed = noticed
         self._amended = amended
+        self._restore = restore
         self._turn_over = turn_over
         self._closed: dict[str, HubRoom] = {}
         self._subscribed: set[str] = set()
@@ -156,6 +160,9 @@ class Upstream:
         position = await self.broker.subscribe(room.name)
         if self._rooms.get(room.name) is not room:
             return
+        await self._restore(room, position)
+        if self._rooms.get(room.name) is not room:
+            return
         recent = None
         if room.recent_events and position.offset:
             after = max(position.offset - room.recent_events, 0)
@@ -169,6 +176,7 @@ class Upstream:
             # Before anybody is let in.
             self._amended(room)
             room.bar()
+            room.tell_packets()
             room.send_snapshot()
         else:
             log.warning("epoch_changed", extra={"room": room.name, "old": room.position.epoch, "new": position.epoch})

@@ -33,6 +33,7 @@ __all__ = [
     "Notable",
     "OpenRoom",
     "Pace",
+    "Packets",
     "Presence",
     "PrivateTo",
     "QualitySum",
@@ -51,7 +52,7 @@ __all__ = [
     "Wants",
 ]
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 # -- up ---------------------------------------------------------------------------------------------------------------
 
@@ -133,13 +134,17 @@ class Pace(Struct, array_like=True, frozen=True, tag=7, gc=False):
 
 
 class FetchBackfill(Struct, array_like=True, frozen=True, tag=8, gc=False):
-    """Frames for the offsets ``after + 1 .. before - 1``, which the edge's log does not have. Answered by `Backfill`."""
+    """Frames for the offsets ``after + 1 .. before - 1``, which the edge's log does not have. Answered by `Backfill`.
+
+    :ivar snapshot: and the state as if it were that after ``after``, for who comes from another epoch.
+    """
 
     room: str
     epoch: int
     after: int
     before: int
     variant: int
+    snapshot: bool = False
 
 
 class FetchSnapshot(Struct, array_like=True, frozen=True, tag=9, gc=False):
@@ -270,13 +275,17 @@ Up = (
 
 
 class SharedSnapshot(Struct, array_like=True, frozen=True, tag=32):
-    """A room's state after ``offset`` in the variants that the edge needs; `Frames` continue after it."""
+    """A room's state after ``offset`` in the variants that the edge needs; `Frames` continue after it.
+
+    :ivar origin: offset after which the hub began to show this epoch, if that is not long ago; -1, or else, ``offset``.
+    """
 
     room: str
     opening: int
     epoch: int
     offset: int
     frames: dict[int, bytes]
+    origin: int = -1
 
 
 class Frames(Struct, array_like=True, frozen=True, tag=33):
@@ -291,13 +300,18 @@ class Frames(Struct, array_like=True, frozen=True, tag=33):
 
 class Backfill(Struct, array_like=True, frozen=True, tag=34):
     """Answer to `FetchBackfill`: consecutive batches that join up with ``before``. The first one may begin later than
-    asked for, or the list be empty: what is older is gone."""
+    asked for, or the list be empty: what is older is gone.
+
+    :ivar after: as it was asked for; ``snapshot`` a frame if one was.
+    """
 
     room: str
     epoch: int
     variant: int
     before: int
     batches: list[tuple[int, int, bytes]]
+    after: int = 0
+    snapshot: bytes = b""
 
 
 class ReplyTo(Struct, array_like=True, frozen=True, tag=35, gc=False):
@@ -375,6 +389,15 @@ class AskRoll(Struct, array_like=True, frozen=True, tag=43, gc=False):
     offset: int
 
 
+class Packets(Struct, array_like=True, frozen=True, tag=44):
+    """The red packets of the room that are not over, all of them each time. Claims for others are dropped: what is said of
+    their end tells everybody. `Claim` requests that wait for an answer are over, too, if their packet was among the last ones
+    and is not any more. Comes before the frames that tell of the change."""
+
+    room: str
+    open: list[int]
+
+
 class Expel(Struct, array_like=True, frozen=True, tag=42, gc=False):
     """Send a user out of the room now (`engine.errors.Close.KICKED`)."""
 
@@ -395,5 +418,6 @@ Down = (
     | Redact
     | Barred
     | AskRoll
+    | Packets
     | Expel
 )

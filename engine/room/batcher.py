@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from engine.brokers.base import Events
+from engine.schema import MONEY
 from engine.settings import RoomSettings
 
 __all__ = ["Batcher", "Collected", "tick_seconds"]
@@ -77,9 +78,9 @@ class Batcher:
             self.due = min(self.due, now)
 
     def replace(self, offset: int, event: bytes) -> None:
-        """Let another event stand at this offset, if it waits."""
+        """Let another event stand at this offset, if it waits and is not about money."""
         index = offset - self._first
-        if 0 <= index < len(self._events):
+        if 0 <= index < len(self._events) and self._events[index][1] not in MONEY:
             self._bytes += len(event) - len(self._events[index])
             self._events[index] = event
 

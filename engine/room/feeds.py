@@ -1,8 +1,8 @@
 """Feeds: what a viewer sees who does not want everything that happens in a room.
 
 Owns the operator's feeds, their numbers, and which events each of them shows. Pure: decides by what is in the events and their
-times, so that every node, and the history, shows about the same. What a room is (state) and what moderators do is in every
-feed, and so is what a feed does not know; a feed chooses among comments, custom events, notices and presence.
+times, so that every node, and the history, shows about the same. What a room is (state), what moderators do, and money are in
+every feed, and so is what a feed does not know; a feed chooses among comments, custom events, notices and presence.
 
 A viewer of a feed has the same offsets as everybody else: where events are left out, one `engine.schema.OmittedEvent` says how
 many. An event is looked at no further than its kind and, if the feed asks who speaks, its author.

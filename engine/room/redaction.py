@@ -1,7 +1,8 @@
 """Finished frames without the events that are gone: what a log does to its batches when something in them is deleted.
 
 Owns the way from bytes to bytes. Pure. Must not know who asked, nor which frames there are: whoever holds them says which.
-Whatever it does not understand, elements at the end of a message included, it leaves as it is.
+Whatever it does not understand, elements at the end of a message included, it leaves as it is. So it does with money, whoever
+asks: what was given and to whom is nothing that somebody said.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from engine import ws
-from engine.schema import MSGPACK, Batch, Codec, EventKind, OmittedEvent, Snapshot
+from engine.schema import MONEY, MSGPACK, Batch, Codec, EventKind, OmittedEvent, Snapshot
 
 __all__ = ["compress", "redact"]
 
@@ -21,6 +22,7 @@ _BATCH: Final = Batch.__struct_config__.tag
 _BATCH_EPOCH, _BATCH_FIRST, _BATCH_EVENTS = 2, 3, 6
 _SNAPSHOT: Final = Snapshot.__struct_config__.tag
 _SNAPSHOT_EPOCH, _SNAPSHOT_RECENT = 3, 10
+_RECENT_OFFSET, _RECENT_EVENT = 0, 2
 _LENGTH_16: Final = 126
 _LENGTH_64: Final = 127
 
@@ -56,11 +58,7 @@ def redact(frames: bytes, codec: Codec, epoch: int, offsets: Sequence[int], reas
             events = _without(reader.array(fields[_BATCH_EVENTS]), first, offsets, tombstone, reader)
             fields[_BATCH_EVENTS] = Raw(codec.encode(events))
         elif kind == _SNAPSHOT and reader.number(fields[_SNAPSHOT_EPOCH]) == epoch and len(fields) > _SNAPSHOT_RECENT:
-            recent = [
-                one
-                for one in reader.array(fields[_SNAPSHOT_RECENT])
-                if not _among(reader.number(reader.array(one)[0]), offsets)
-            ]
+            recent = [one for one in reader.array(fields[_SNAPSHOT_RECENT]) if not _goes(reader.array(one), offsets, reader)]
             fields[_SNAPSHOT_RECENT] = Raw(codec.encode(recent))
         parts.append(ws.frame(opcode, codec.encode(fields)))
     return b"".join(parts)
@@ -82,13 +80,21 @@ def _without(events: list[Raw], first: int, offsets: Sequence[int], tombstone: R
     offset = first
     for event in events:
         fields = reader.array(event)
-        if reader.number(fields[0]) == EventKind.OMITTED:
+        kind = reader.number(fields[0])
+        if kind == EventKind.OMITTED:
             kept.append(event)
             offset += reader.number(fields[2])
             continue
-        kept.append(tombstone if _among(offset, offsets) else event)
+        kept.append(tombstone if kind not in MONEY and _among(offset, offsets) else event)
         offset += 1
     return kept
+
+
+def _goes(recent: list[Raw], offsets: Sequence[int], reader: _Reader) -> bool:
+    """Whether an event of a snapshot is gone."""
+    if not _among(reader.number(recent[_RECENT_OFFSET]), offsets):
+        return False
+    return reader.number(reader.array(recent[_RECENT_EVENT])[0]) not in MONEY
 
 
 def _among(offset: int, offsets: Sequence[int]) -> bool:

@@ -58,6 +58,7 @@ class RoomState:
         "_feeds",
         "_frames",
         "_gains",
+        "_givers",
         "_key",
         "_known",
         "_notices",
@@ -101,6 +102,7 @@ class RoomState:
         self._peak = self._unique = 0
         self._withheld = (0, 0)
         self._reactions: dict[str, int] = {}
+        self._givers: list[tuple[str, str, int]] = []
         self._top: dict[str, int] = {}
         self._votes: dict[str, tuple[int, ...]] = {}
         self._notices: dict[int, tuple[int, int]] = {}
@@ -169,6 +171,12 @@ class RoomState:
             self._votes[name] = counts
             self._mark(name)
 
+    def rank(self, givers: list[tuple[str, str, int]]) -> None:
+        """Take in who gave most: id, name and amount of each, most first."""
+        if givers != self._givers:
+            self._givers = givers
+            self._mark("givers")
+
     def forget(self, entry: str) -> None:
         """The entry ``kind:key`` is gone; one that comes under this name later begins without votes."""
         if self._votes.pop(entry, None) is not None:
@@ -222,7 +230,7 @@ class RoomState:
             "votes": {name: self._votes[name] for name in shown if name in dirty},
             "receipts": {str(offset): self._notices[offset] for offset in self._shown_notices() if offset in dirty},
         }
-        return {name: value for name, value in told.items() if value or name == "rate"}
+        return {name: value for name, value in told.items() if value or name in ("rate", "givers")}
 
     def all_totals(self) -> dict[str, Any]:
         """All totals that are not 0, the rate of likes as it was last told."""
@@ -242,6 +250,7 @@ class RoomState:
             "rate": self._rate,
             "withheld": {reason.value: count for reason, count in zip(reasons, self._withheld, strict=True) if count},
             "reactions": self._top,
+            "givers": self._givers,
         }
 
     def _shown_votes(self) -> list[str]:
@@ -272,6 +281,11 @@ class RoomState:
                 self._translated.clear()
             self._frames.update(encode_shared(messages, missing, self._translated))
         return self._frames
+
+    def snapshot_at(self, position: Position, now_ms: int, variant: int) -> bytes:
+        """A finished frame of the state as it is now, as if it were that after an earlier position. What changed in between is
+        told once more by what follows, which does no harm."""
+        return encode_shared(dict(self._messages(position, now_ms, (feed_of(variant),))), (variant,), {})[variant]
 
     def _messages(self, position: Position, now_ms: int, feeds: Collection[int]) -> Iterator[tuple[int, ServerMessage]]:
         heartbeat_ms = int(self._settings.heartbeat_seconds * 1000)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.schema import EventKind, OmittedEvent, OmittedReason
+from engine.schema import MONEY, EventKind, OmittedEvent, OmittedReason
 
 __all__ = ["Tail", "expiry_of", "tombstone"]
 
@@ -72,8 +72,8 @@ class Tail:
             self._events.popitem(last=False)
 
     def drop(self, first: int, last: int) -> None:
-        """The events at these offsets are gone."""
-        gone = [offset for offset in self._events if first <= offset <= last]
+        """The events at these offsets are gone; those about money stay."""
+        gone = [offset for offset, (_, event) in self._events.items() if first <= offset <= last and event[1] not in MONEY]
         for offset in gone:
             del self._events[offset]
         self.changes += bool(gone)

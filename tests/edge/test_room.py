@@ -227,6 +227,75 @@ def test_a_position_in_another_epoch_is_told_to_be_gone() -> None:
     assert reader.position == (EPOCH, 21)
 
 
+def test_who_comes_from_another_epoch_is_shown_all_that_followed_its_end() -> None:
+    here = Here()
+    here.come()
+    here.room.snapshot(snapshot(20), here.now)
+    for number in range(21, 26):
+        here.now += 2.0
+        here.frames(frames(number, number))
+    here.room.snapshot(snapshot(25), here.now)
+    _, late = here.come(Join(1, "room", EPOCH - 1, 99, "s" * 16))
+    _, fresh = here.come()
+    here.pass_on()
+    reader = reader_of(late, (EPOCH - 1, 99))
+    assert reader.gaps == [(EPOCH - 1, 100, 0, "epoch")]
+    assert reader.seen == [(EPOCH, number, number) for number in range(21, 26)]
+    assert reader.position == (EPOCH, 25)
+    assert reader_of(fresh).seen == []
+
+
+def test_in_another_codec_the_beginning_is_fetched_once_for_all_who_come() -> None:
+    here = Here()
+    here.come(json=True)
+    here.room.snapshot(snapshot(20, codecs=(1,)), here.now)
+    here.frames(frames(21, 23, codecs=(1,)))
+    lost = Join(1, "room", EPOCH - 1, 99, "s" * 16)
+    socks = [here.come(lost)[1] for _ in range(2)]
+    here.asked()
+    here.room.snapshot(snapshot(23), here.now)
+    assert here.asked() == [FetchBackfill("room", EPOCH, 20, 24, 0, True)]
+    (state,) = snapshot(20, codecs=(0,)).frames.values()
+    past = [(21, 23, frames(21, 23).frames[0])]
+    here.room.backfill(Backfill("room", EPOCH, 0, 24, past, 20, state), here.now)
+    here.frames(frames(24, 24))
+    socks.append(here.come(lost)[1])
+    assert not here.asked()
+    for sock in socks:
+        reader = reader_of(sock, (EPOCH - 1, 99))
+        assert reader.gaps == [(EPOCH - 1, 100, 0, "epoch")]
+        assert reader.seen == [(EPOCH, 21, 23), (EPOCH, 24, 24)]
+
+
+def test_when_the_beginning_is_not_to_be_had_it_is_the_present() -> None:
+    here = Here()
+    here.come(json=True)
+    here.room.snapshot(snapshot(20, codecs=(1,)), here.now)
+    here.frames(frames(21, 23, codecs=(1,)))
+    _, sock = here.come(Join(1, "room", EPOCH - 1, 99, "s" * 16))
+    here.room.snapshot(snapshot(23), here.now)
+    (state,) = snapshot(20, codecs=(0,)).frames.values()
+    here.room.backfill(Backfill("room", EPOCH, 0, 24, [], 20, state), here.now)
+    here.frames(frames(24, 24))
+    reader = reader_of(sock, (EPOCH - 1, 99))
+    assert reader.seen == [(EPOCH, 24, 24)]
+
+
+def test_when_the_log_does_not_go_back_that_far_any_more_it_begins_at_the_present() -> None:
+    here = Here(RoomSettings(log_seconds=20.0, lag_seconds=10.0))
+    here.come()
+    here.room.snapshot(snapshot(20), here.now)
+    for number in range(21, 41):
+        here.now += 2.0
+        here.frames(frames(number, number))
+    here.room.snapshot(snapshot(40), here.now)
+    _, late = here.come(Join(1, "room", EPOCH - 1, 99, "s" * 16))
+    here.frames(frames(41, 41))
+    reader = reader_of(late, (EPOCH - 1, 99))
+    assert reader.gaps == [(EPOCH - 1, 100, 0, "epoch")]
+    assert reader.seen == [(EPOCH, 41, 41)]
+
+
 def test_a_new_epoch_is_told_to_those_here_and_to_those_who_wait_for_the_past() -> None:
     here = Here()
     _, live = here.come()

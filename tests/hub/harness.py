@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import msgpack
 import trio
+from ledger.fake_store import FakeStore, inline
 from trio.testing import wait_all_tasks_blocked
 
 from engine.brokers.base import Ballot, Broker, Deliver, Events, History, Pending, Position, Receipt, Report
 from engine.brokers.memory import MemoryBroker
 from engine.hub import Hub
+from engine.ledger.lane import Lane
 from engine.link import End, memory_link
 from engine.link.messages import Down, Frames, OpenRoom, Presence, ReplyTo, Request, Restart, Say, Standing, Up
 from engine.schema import MSGPACK, Act, Author, CommentEvent
@@ -256,6 +259,7 @@ async def open_hub(
     limits: LimitSettings | None = None,
     broker: Callable[[Deliver], Broker] | None = None,
     broker_settings: BrokerSettings | None = None,
+    store: FakeStore | None = None,
     **sections: Any,
 ) -> AsyncIterator[Harness]:
     """Run a hub with the given settings, over a memory broker unless told otherwise."""
@@ -263,7 +267,11 @@ async def open_hub(
         room=room or RoomSettings(), limits=limits or LimitSettings(), broker=broker_settings or BrokerSettings(), **sections
     )
     budget = settings.limits.room_events_per_second
-    hub = Hub(settings, broker or (lambda deliver: MemoryBroker(settings.broker, deliver, now_ms, budget=budget)))
+    ledger = store or FakeStore()
+    lane = partial(Lane, store=lambda: ledger, run_sync=inline)
+    hub = Hub(
+        settings, broker or (lambda deliver: MemoryBroker(settings.broker, deliver, now_ms, budget=budget)), now_ms, lane=lane
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(hub.run)
         yield Harness(hub, nursery)

@@ -18,6 +18,7 @@ from engine.schema import JSON, MSGPACK
 NOW = 1_700_000_000_000
 POLL = {"question": "Which?", "options": ["a", "b"]}
 CARD = {"title": "Mug"}
+PACKET = {"author": ["ann", "安"], "total": 100, "shares": 5, "split": "random", "opens": NOW, "expires": NOW + 1}
 
 
 def after(kind: str, given: dict[str, Any], old: dict[str, Any] | None = None, now_ms: int = NOW) -> dict[str, Any]:
@@ -67,8 +68,17 @@ def refused(kind: str, given: dict[str, Any], old: dict[str, Any] | None = None,
         ("poll", {**POLL, "closes": NOW + 1}, {**POLL, "open": True, "closes": NOW + 1}),
         ("mode", {}, {"mode": "open", "slow": {}}),
         ("mode", {"mode": "emotes", "slow": {"viewer": 30}}, {"mode": "emotes", "slow": {"viewer": 30.0}}),
-        ("life", {}, {"state": "open", "title": ""}),
-        ("life", {"state": "closed", "title": " T "}, {"state": "closed", "title": "T"}),
+        ("life", {}, {"state": "open", "title": "", "stream": ""}),
+        (
+            "life",
+            {"state": "closed", "title": " T ", "stream": " 2026-11-20\n晚 "},
+            {"state": "closed", "title": "T", "stream": "2026-11-20 晚"},
+        ),
+        (
+            "packet",
+            PACKET,
+            {**PACKET, "followers": False, "phrase": "", "text": "", "commitment": ""},
+        ),
         ("pin", {"offset": 7, "event": [1]}, {"offset": 7, "event": [1]}),
         ("notice", {"offset": 7}, {"offset": 7, "deadline": 0, "receipts": True}),
     ],
@@ -127,6 +137,9 @@ def test_a_new_value_is_clean_and_has_its_defaults(kind: str, given: dict[str, A
         ("mode", {"slow": {"viewer": math.nan}}, Code.INVALID, "slow"),
         ("life", {"state": "paused"}, Code.INVALID, "state"),
         ("life", {"title": "x" * 257}, Code.INVALID, "title"),
+        ("life", {"stream": "x" * 65}, Code.INVALID, "stream"),
+        ("packet", {**PACKET, "author": ["ann"]}, Code.INVALID, "author"),
+        ("packet", {**PACKET, "total": -1}, Code.INVALID, "total"),
         ("pin", {"offset": 0}, Code.INVALID, "offset"),
         ("notice", {"offset": 1, "deadline": -1}, Code.INVALID, "deadline"),
         ("question", {"body": "b", "time": 1, "author": "me"}, Code.INVALID, "author"),
@@ -222,6 +235,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "question": {"body": "Why?", "author": {"id": "u", "name": ""}, "time": 0},
     "pin": {"offset": 1},
     "notice": {"offset": 1},
+    "packet": PACKET,
 }
 
 

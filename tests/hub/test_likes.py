@@ -88,7 +88,7 @@ class Node:
             self._deliver = deliver
             return self._broker
 
-        hub = self.hub = Hub(SETTINGS, broker)
+        hub = self.hub = Hub(SETTINGS, broker, now_ms)
 
         async def run(task_status: trio.TaskStatus[None]) -> None:
             with self._scope:

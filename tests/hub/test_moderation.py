@@ -9,11 +9,28 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from engine.brokers.base import Pending
 from engine.errors import Code
 from engine.hub.moderation import stretches
 from engine.hub.sanctions import encode, field
 from engine.link.messages import Barred, Expel, Located, Redact, Request, SharedSnapshot, Standing
-from engine.schema import EVERYWHERE, Author, Change, EventKind, Moderate, OmittedReason, backstage_of
+from engine.schema import (
+    EVERYWHERE,
+    MSGPACK,
+    Author,
+    Change,
+    ComboEvent,
+    CorrectionEvent,
+    EventKind,
+    GiftEvent,
+    Moderate,
+    ModeratedEvent,
+    OmittedReason,
+    PacketEndEvent,
+    PacketEvent,
+    ShareEvent,
+    backstage_of,
+)
 from engine.settings import BrokerSettings, ModerationSettings, RoomSettings, WordList
 
 from .harness import FakeEdge, Harness, decode, open_hub, settle
@@ -200,11 +217,49 @@ async def test_what_waits_for_its_tick_is_deleted_before_anybody_sees_it(autojum
         assert [event[0] for event in edge.events()] == [EventKind.OMITTED, EventKind.MODERATED]
 
 
-def _pending(offset: int) -> Any:
-    from engine.brokers.base import Pending
-    from engine.schema import MSGPACK, Author, ModeratedEvent
-
+def _pending(offset: int) -> Pending:
     return Pending(MSGPACK.encode(ModeratedEvent(Author("mod"), "delete", "", [offset, offset])))
+
+
+MONEY_EVENTS = [
+    GiftEvent(Author("anna"), 1, 9, "rose", 1, 10, "", 1, 1, 5_000, 10),
+    ComboEvent(Author("anna"), 2, 1, "rose", "", 2, 20),
+    CorrectionEvent(Author("mod"), 3, 1, "anna", -10, 0, ""),
+    PacketEvent(Author("anna"), 4, 9, 100, 5, "random", 0, 1, False, "", "", "c0ffee"),
+    ShareEvent(Author("anna"), 5, 4, 1, 20),
+    PacketEndEvent(Author("anna"), 6, 4, "expired", 1, 80, "5eed"),
+]
+
+
+async def test_money_cannot_be_deleted(autojump_clock: MockClock) -> None:
+    async with open_hub() as harness:
+        edge = await opened(harness, ROOM)
+        edge.comment(ROOM, "anna", "look", 1)
+        await settle()
+        await harness.hub.broker.publish(ROOM, [Pending(MSGPACK.encode(event)) for event in MONEY_EVENTS])
+        for offset in range(2, 8):
+            moderate(edge, 10 + offset, "delete", offset=offset)
+        await trio.sleep(1)
+        assert {edge.reply(10 + offset).code for offset in range(2, 8)} == {Code.INVALID}
+        assert "comments, custom events and notices" in edge.reply(12).text
+        for ref, action, user in ((20, "delete_user", "anna"), (21, "clear", "")):
+            moderate(edge, ref, action, user)
+        await trio.sleep(1)
+        assert edge.of(Redact)[0].offsets == [1, 1]
+        assert [event[0] for event in await past(harness)] == [0, 8, 9, 10, 11, 12, 13, 5, 5]
+
+
+async def test_whoever_tells_of_it_money_that_waits_for_its_tick_is_shown(autojump_clock: MockClock) -> None:
+    async with open_hub(room=RoomSettings(tick_grid_seconds=0.5)) as harness:
+        edge = await opened(harness, ROOM)
+        await trio.sleep(1.01)
+        events: list[Any] = [*MONEY_EVENTS, ModeratedEvent(Author("mod"), "clear", "", [1, 6])]
+        await harness.hub.broker.publish(ROOM, [Pending(MSGPACK.encode(event)) for event in events])
+        await trio.sleep(1)
+        assert [event[0] for event in edge.events()] == [8, 9, 10, 11, 12, 13, 5]
+        late = await opened(harness, ROOM)
+        recent = decode(late.of(SharedSnapshot)[0].frames[0])[0][10]
+        assert [event[0] for _, _, event in recent] == [8, 9, 10, 11, 12, 13, 5]
 
 
 async def test_all_of_a_user_or_of_everybody_can_be_deleted(autojump_clock: MockClock) -> None:

@@ -168,7 +168,7 @@ def test_an_unknown_kind_is_refused() -> None:
     assert "kind" in Room().refuses(Code.INVALID, HOST, "banner", "a", {})
 
 
-@pytest.mark.parametrize("kind", ["card", "poll", "pin", "mode", "life", "question", "notice"])
+@pytest.mark.parametrize("kind", ["card", "poll", "pin", "mode", "life", "question", "notice", "packet"])
 def test_what_the_room_is_is_not_for_viewers(kind: str) -> None:
     key = "" if kind in ("mode", "life") else "1"
     for who in (ANN, READER):
@@ -183,6 +183,41 @@ def test_notices_are_the_servers_own() -> None:
     assert room.entries.snapshot() == [("notice", "12", {"offset": 12, "deadline": NOW + 5, "receipts": True}, 1)]
     assert room.entries.limited == 0
     room.refuses(Code.FORBIDDEN, HOST, "notice", "12", None)
+
+
+@pytest.mark.parametrize("who", [ANN, MODERATOR, HOST, SERVER], ids=lambda who: who.user)
+def test_red_packets_are_the_ledgers_own(who: Actor) -> None:
+    room = Room()
+    value = {
+        "author": ["ann", "Ann"],
+        "total": 100,
+        "shares": 5,
+        "split": "equal",
+        "opens": NOW,
+        "expires": NOW + 5,
+        "followers": True,
+        "phrase": "恭喜发财",
+        "text": "红包来了",
+        "commitment": "c0ffee",
+    }
+    room.amend(field_of("packet", "12"), Entry("packet", "12", value, 7, "ann", "", 7).encode())
+    assert room.entries.snapshot() == [("packet", "12", value, 7)]
+    assert room.entries.limited == 0
+    for key in ("12", "13"):
+        for given_ in (None, {}, value):
+            assert "ledger" in room.refuses(Code.FORBIDDEN, who, "packet", key, given_)
+
+
+def test_the_room_tells_its_present_broadcast() -> None:
+    room = Room()
+    assert room.entries.stream == ""
+    room.change(HOST, "life", "", {"stream": " 开播 7 "})
+    assert (room.entries.life, room.entries.stream) == ("open", "开播 7")
+    room.change(HOST, "life", "", {"state": "closed"})
+    assert (room.entries.life, room.entries.stream) == ("closed", "开播 7")
+    # As an older version has written it.
+    room.amend(field_of("life", ""), Entry("life", "", {"state": "open", "title": "t"}, 9).encode())
+    assert room.entries.stream == ""
 
 
 def test_a_change_builds_on_a_version() -> None:

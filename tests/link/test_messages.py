@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from strategies import plainly, values
 
 from engine.link import memory_link
-from engine.link.messages import Down, Up
+from engine.link.messages import Down, Request, Up
+from engine.schema import Act
 
 up = msgspec.msgpack.Decoder(Up)
 down = msgspec.msgpack.Decoder(Down)
@@ -36,6 +37,17 @@ def test_a_newer_writer_may_add_to_the_end(message: Up, answer: Down, extra: int
     tail = [extra % 100, "new"]
     assert up.decode(msgpack.packb([*plainly(message), *tail])) == message
     assert down.decode(msgpack.packb([*plainly(answer), *tail])) == answer
+
+
+@pytest.mark.parametrize("kind", typing.get_args(Act), ids=lambda kind: kind.__name__)
+@given(values(Request), st.data())
+def test_a_request_carries_any_act(kind: type[Act], request: Request, data: st.DataObject) -> None:
+    message = msgspec.structs.replace(request, act=data.draw(values(kind)))
+    read = up.decode(msgspec.msgpack.encode(message))
+    assert read == message
+    assert isinstance(read, Request)
+    assert type(read.act) is kind
+    assert read.ref == message.act.ref
 
 
 def test_no_two_messages_of_a_direction_share_a_tag() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from engine.brokers.base import Events
 from engine.room.batcher import Batcher, Collected, tick_seconds
+from engine.schema import MSGPACK, Author, CommentEvent, ShareEvent
 from engine.settings import RoomSettings
 
 LIMIT = 1024
@@ -92,6 +93,17 @@ def test_an_event_larger_than_a_batch_goes_alone() -> None:
     batcher = Batcher(0, SETTINGS)
     batcher.add(events(1, [b"a", bytes(2 * LIMIT), b"b"]), 0.0, 0.5)
     assert [(batch.first, batch.last) for batch in drain(batcher, 0.0)] == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_what_waits_can_be_replaced_but_for_money() -> None:
+    batcher = Batcher(5, SETTINGS)
+    comment, share = MSGPACK.encode(CommentEvent(Author("ann"), 1, "x")), MSGPACK.encode(ShareEvent(Author("ann"), 5, 4, 1, 20))
+    batcher.add(events(6, [comment, share, comment]), 0.0, 0.5)
+    for offset in (5, 6, 7, 9):
+        batcher.replace(offset, b"\x93\x00\x01\x01")
+    batch = batcher.take(1.0)
+    assert batch is not None
+    assert batch.events == [b"\x93\x00\x01\x01", share, comment]
 
 
 def test_events_that_do_not_join_are_refused_and_nothing_is_taken() -> None:

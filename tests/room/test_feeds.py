@@ -10,29 +10,37 @@ import msgpack
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
+from strategies import values
 
 from engine.room.batcher import Collected
 from engine.room.feeds import Feeds, FeedView
 from engine.schema import (
     MSGPACK,
     Author,
+    ComboEvent,
     CommentEvent,
+    CorrectionEvent,
     CustomEvent,
     EventKind,
+    GiftEvent,
     HeldEvent,
     LinkedCommentEvent,
     ModeratedEvent,
     NoticeEvent,
     OmittedEvent,
     OmittedReason,
+    PacketEndEvent,
+    PacketEvent,
     PresenceEvent,
     RankedAuthor,
+    ShareEvent,
     StateEvent,
 )
 from engine.settings import FeedSettings
 
 START = 1_700_000_000_000
 IDS = ("ann", "bob", "小明", "guest-1")
+MONEY_EVENTS = (GiftEvent, ComboEvent, CorrectionEvent, PacketEvent, ShareEvent, PacketEndEvent)
 NAMES: dict[int, Any] = {1: "comment", 2: "custom", 4: "notice", 7: "presence"}
 
 authors = st.one_of(
@@ -57,6 +65,7 @@ events = st.one_of(
     st.builds(ModeratedEvent, authors, st.just("delete"), texts, st.lists(st.integers(1, 9), max_size=4)),
     st.builds(HeldEvent, authors, texts, st.just(1), st.just(Raw(b"\x93\x00\x01\x02"))),
     st.builds(OmittedEvent, st.sampled_from((1, 2)), st.just(1)),
+    *(values(kind) for kind in MONEY_EVENTS),
 )
 feeds = st.builds(
     FeedSettings,
@@ -159,6 +168,19 @@ def test_users_of_a_feed_are_shown_whatever_their_role_and_however_many_speak() 
     assert view.show(batch := comments(50, 1)) is batch
     others = view.show(comments(50, 1, Author("bob")))
     assert [msgpack.unpackb(event) for event in others.events] == [[0, 3, 50]]
+
+
+@given(feeds, st.lists(st.one_of(*(values(kind) for kind in MONEY_EVENTS)), min_size=1, max_size=40))
+def test_money_is_in_every_feed_however_much_it_is(settings: FeedSettings, money: list[Any]) -> None:
+    batch = Collected(1, len(money), [MSGPACK.encode(event) for event in money], [START] * len(money))
+    assert FeedView(settings).show(batch) is batch
+
+
+def test_money_takes_no_place_from_comments() -> None:
+    gifts = [MSGPACK.encode(GiftEvent(Author("ann"), entry, 1, "rose", 1, 10, "", 1, 1, 0, 10)) for entry in range(1, 50)]
+    view = FeedView(FeedSettings(comments_per_second=1))
+    view.show(Collected(1, 49, gifts, [START] * 49))
+    assert [event[1] for event in view.show(comments(2, 1)).events] == [EventKind.COMMENT, EventKind.OMITTED]
 
 
 def test_kinds_that_a_feed_does_not_know_are_shown() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.room.redaction import compress, redact
-from engine.schema import JSON, MSGPACK, Codec, OmittedReason
+from engine.schema import JSON, MONEY, MSGPACK, Codec, OmittedReason
 from engine.ws import Opcode, frame
 
 from .frames import messages_in
@@ -106,6 +106,19 @@ def test_a_snapshot_shows_nothing_that_is_gone(codec: Codec) -> None:
     assert found == [*snapshot[:10], [recent[0], recent[2]], "more"]
     short = snapshot[:8]
     assert decoded(codec, redact(encoded(codec, short), codec, 5, [4, 5], DELETED)) == [short]
+
+
+@BOTH
+def test_money_stays_whoever_wants_it_gone(codec: Codec) -> None:
+    author = ["guest-1", "阿明", {"a": "b"}]
+    money: list[list[Any]] = [[kind, author, 100 + kind, 1, 2, 3] for kind in MONEY]
+    events = [comment("a"), *money, comment("b")]
+    message = batch(1, events)
+    snapshot = [33, 7, "room", 5, 8, 1, [1, 2], 25_000, {}, [], [[at, 1000, event] for at, event in enumerate(events, 1)]]
+    frames = encoded(codec, message) + encoded(codec, snapshot)
+    shown, found = decoded(codec, redact(frames, codec, 5, [1, 8], DELETED))
+    assert shown[6] == [[0, DELETED, 1], *money, [0, DELETED, 1]]
+    assert [event for _, _, event in found[10]] == money
 
 
 @BOTH

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.room.tail import Tail, expiry_of, tombstone
-from engine.schema import MSGPACK, Author, CommentEvent, LinkedCommentEvent, OmittedReason
+from engine.schema import MSGPACK, Author, CommentEvent, LinkedCommentEvent, OmittedReason, ShareEvent
 
 ANNA = Author("anna")
 
@@ -75,6 +75,13 @@ def test_the_tail_is_the_end_of_the_list_without_what_is_gone(limit: int, steps:
         assert tail.next_expiry == min(expiring.values(), default=0)
         if kept != known:
             assert tail.changes > before
+
+
+def test_money_is_not_dropped() -> None:
+    tail = Tail(5)
+    tail.add(1, [event(-1), MSGPACK.encode(ShareEvent(ANNA, 5, 4, 1, 20)), event(-1)], [1, 2, 3])
+    tail.drop(1, 3)
+    assert [offset for offset, _, _ in tail.recent()] == [2]
 
 
 def test_what_was_omitted_is_not_shown() -> None:

@@ -18,6 +18,8 @@ import trio
 from engine.edge import EdgeStatistics
 from engine.errors import RoomcastError
 from engine.hub import HubStatistics
+from engine.hub.money import MoneyStatistics
+from engine.ledger.lane import LaneStatistics
 from engine.settings import LogSettings, NodeSettings, Settings
 from engine.workers import lines
 from engine.workers.channel import Admit, Beat, Channel, Ended, Halt, Halted, Leave, Order, Ready, Report, Start
@@ -40,7 +42,18 @@ def test_numbers_are_added_and_tables_by_key() -> None:
 
 @pytest.mark.parametrize("kind", [EdgeStatistics, HubStatistics])
 def test_statistics_can_be_added(kind: type[EdgeStatistics | HubStatistics]) -> None:
-    assert {field.type for field in dataclasses.fields(kind)} <= {"int", "float", "dict[int, int]", "dict[str, int]"}
+    types = {"int", "float", "dict[int, int]", "dict[str, int]"}
+    assert {field.type for field in dataclasses.fields(kind)} <= types | {"MoneyStatistics"}
+    assert {field.type for field in dataclasses.fields(MoneyStatistics)} <= types | {"LaneStatistics"}
+    assert {field.type for field in dataclasses.fields(LaneStatistics)} <= types | {"str"}
+
+
+def test_of_what_cannot_be_added_the_largest_and_the_last_count() -> None:
+    one = {"lane": {"booked": 3, "waiting": 2, "group_max": 7, "commit_p99_ms": 1.5, "ledger": "closed"}}
+    two = {"lane": {"booked": 4, "waiting": 1, "group_max": 5, "commit_p99_ms": 2.5, "ledger": "open"}}
+    total = {"lane": {"booked": 7, "waiting": 3, "group_max": 7, "commit_p99_ms": 2.5, "ledger": "open"}}
+    assert summed([one, two]) == total
+    assert summed([two], [one]) == {"lane": total["lane"] | {"waiting": 1}}
 
 
 # -- run directory ----------------------------------------------------------------------------------------------------
