@@ -10,14 +10,16 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import typer
 
-from engine.commands import configuring, export, moderating, replay, serve, speak, state, tail
+from engine.commands import configuring, export, ledger, moderating, money, replay, serve, speak, state, tail
 from engine.errors import RoomcastError
 
 __all__ = ["main"]
+
+_SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
     name="roomcast",
@@ -25,14 +27,15 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_SETTINGS,
 )
 
 _PANELS: dict[str, list[Callable[..., None]]] = {
     "Run a node": [serve.serve, serve.restart, configuring.init, configuring.check, configuring.token],
     "Be in a room": [tail.tail, speak.say, speak.like, speak.react, speak.vote, speak.ask],
+    "Give and get": [money.gift, money.redpacket, money.givers],
     "Lead a room": [speak.notice, moderating.moderate, state.state],
-    "Keep a room": [export.export, replay.replay],
+    "Keep a room": [export.export, replay.replay, ledger.erase],
 }
 
 
@@ -44,6 +47,11 @@ def _help(command: Callable[..., None]) -> str:
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel, help=_help(_command))(_command)
+
+_books = typer.Typer(no_args_is_help=True, context_settings=_SETTINGS)
+for _command in ledger.COMMANDS:
+    _books.command(help=_help(_command))(_command)
+app.add_typer(_books, name="ledger", help=ledger.HELP, rich_help_panel="Keep a room")
 
 
 def main() -> None:

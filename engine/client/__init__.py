@@ -2,15 +2,17 @@
 
 `client` is what a program uses. Behind it `supervisor` holds the connection and comes back, `follower` judges the order of what
 arrives, `state` and `counters` keep what the room is and counts, `items` are what a program sees and `reading` makes them,
-`requests` and `taps` are what it asked for and gave, `backoff` says when to come back, `dial` opens the connection. Must not
-import the server: a client runs on any system.
+`requests`, `claims` and `taps` are what it asked for and gave, `known` which entries of the ledger have come, `backoff` says
+when to come back, `dial` opens the connection. Must not import the server: a client runs on any system.
 """
 
 from engine.client.client import Client, Closed, RoundTrip, open_client
 from engine.client.dial import Unreachable
 from engine.client.items import (
     Author,
+    Combo,
     Comment,
+    Correction,
     Counters,
     Custom,
     Direct,
@@ -18,22 +20,31 @@ from engine.client.items import (
     Entry,
     Event,
     Gap,
+    Gift,
+    Giver,
+    Givers,
     Held,
     Item,
     Moderated,
     Notice,
+    Offer,
     Omitted,
+    Packet,
+    PacketEnd,
     Page,
+    Paid,
     Position,
     Presence,
     Present,
     ProtocolViolation,
     Reconnected,
     Refusal,
+    Share,
     Snapshot,
     State,
     Unknown,
 )
+from engine.client.known import LedgerEntries
 from engine.client.options import Options
 from engine.client.requests import Uncertain
 
@@ -41,7 +52,9 @@ __all__ = [
     "Author",
     "Client",
     "Closed",
+    "Combo",
     "Comment",
+    "Correction",
     "Counters",
     "Custom",
     "Direct",
@@ -49,13 +62,21 @@ __all__ = [
     "Entry",
     "Event",
     "Gap",
+    "Gift",
+    "Giver",
+    "Givers",
     "Held",
     "Item",
+    "LedgerEntries",
     "Moderated",
     "Notice",
+    "Offer",
     "Omitted",
     "Options",
+    "Packet",
+    "PacketEnd",
     "Page",
+    "Paid",
     "Position",
     "Presence",
     "Present",
@@ -63,6 +84,7 @@ __all__ = [
     "Reconnected",
     "Refusal",
     "RoundTrip",
+    "Share",
     "Snapshot",
     "State",
     "Uncertain",

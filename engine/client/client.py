@@ -15,14 +15,17 @@ from typing import Any, Literal, NamedTuple, Self
 
 import trio
 
-from engine.client.control import Joined, PageAnswer, Pong, Reply, StateAnswer
+from engine.client.claims import over
+from engine.client.control import GiversAnswer, Joined, OffersAnswer, PageAnswer, PaidAnswer, Pong, Reply, StateAnswer
 from engine.client.counters import Counters
 from engine.client.dial import endpoint_of, unwrapped
 from engine.client.follower import Statistics
-from engine.client.items import Entry, Event, Gap, Item, Omitted, Page, Position, Snapshot
+from engine.client.items import Entry, Event, Gap, Givers, Item, Offer, Omitted, Page, Paid, Position, Snapshot
+from engine.client.known import LedgerEntries
 from engine.client.options import Identity, Options
 from engine.client.plaincodec import CODECS
-from engine.client.requests import refused
+from engine.client.requests import Request, refused
+from engine.client.state import PACKET
 from engine.client.supervisor import Closed, Supervisor
 from engine.errors import Code
 
@@ -30,6 +33,7 @@ __all__ = ["Client", "Closed", "RoundTrip", "open_client"]
 
 _COMMENT, _PING, _CUSTOM, _DIRECT, _MODERATE, _CHANGE, _NOTICE = 3, 5, 7, 8, 9, 10, 11
 _RECEIPT, _VOTE, _ASK, _READ_HISTORY, _READ_STATE, _CHOOSE = 12, 13, 14, 15, 16, 17
+_GIVE, _PACK, _READ_GIVERS, _READ_GIFTS = 18, 20, 21, 22
 
 
 class RoundTrip(NamedTuple):
@@ -65,6 +69,8 @@ class Client:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._position = supervisor.start
+        self._packed: Position | None = None
+        """Of the newest red packet that this client gave."""
 
     # -- what is known ---------------------------------------------------------------------------------------------
 
@@ -102,6 +108,12 @@ class Client:
     def certain(self) -> bool:
         """Whether ``state`` lacks nothing. Not after a `Gap`, until the client has read it again and yields `Present`."""
         return self._supervisor.follower.state.certain
+
+    @property
+    def entries(self) -> LedgerEntries:
+        """Which entries of the room's ledger came in events, ahead of the items that are not handed out yet. One that comes
+        again after the room's history was lost is dropped: an `Omitted` stands in its place."""
+        return self._supervisor.follower.entries
 
     @property
     def reconnects(self) -> int:
@@ -159,6 +171,76 @@ class Client:
     async def ask(self, body: str) -> None:
         """Ask the host a question that others can vote for: state of the kind ``question``."""
         await self._ask(_ASK, body)
+
+    # -- what is paid for ------------------------------------------------------------------------------------------
+
+    async def give(self, gift: str, count: int = 1, to: str = "") -> Paid:
+        """Give something, by its id in the catalogue; returns when it is in the ledger and in the room.
+
+        :param to: id of the user who gets it; empty: the host.
+        """
+        return _paid(await self._supervisor.ask(_GIVE, self._now.handle, gift, count, to))
+
+    async def pack(
+        self,
+        total: int,
+        shares: int,
+        *,
+        split: Literal["equal", "random"] = "random",
+        opens_ms: int = 0,
+        lasts_ms: int = 0,
+        followers: bool = False,
+        phrase: str = "",
+        text: str = "",
+    ) -> Paid:
+        """Give a red packet to the room: ``total`` in so many shares. Its entry is its number.
+
+        :param opens_ms: milliseconds from now until it can be claimed.
+        :param lasts_ms: milliseconds from then until what is left goes back; 0: the operator's.
+        :param followers: only who follows the host can claim it.
+        :param phrase: only who has said this in the room since then can claim it.
+        :param text: shown with it.
+        """
+        fields = (total, shares, split, opens_ms, lasts_ms, followers, phrase, text)
+        paid = _paid(await self._supervisor.ask(_PACK, self._now.handle, *fields))
+        now = self._supervisor.follower.position
+        self._packed = None if now is None else Position(now.epoch, paid.offset)
+        return paid
+
+    async def claim(self, packet: int) -> Paid:
+        """Claim a share of a red packet, by its entry. The second claim of a user is answered as its first.
+
+        Raises `Refused` with `Code.PACKET_OVER` when nothing is left, which is told to the whole room and not to each who
+        claims. After a `Gap` that may be all that is known: whether this user has a share is in the room's history.
+        """
+        state = self._supervisor.follower.state
+        key = PACKET, str(packet)
+        # A packet of which the room was not told yet is dropped by the server, like one that is over.
+        if key not in state.entries and self._packed is not None:
+            await self._supervisor.reached(self._packed)
+        if key not in state.entries:
+            await self.refresh()
+        if key not in state.entries:
+            raise over()
+        return _paid(await self._supervisor.claim(packet))
+
+    async def givers(self, stream: str | None = None, after: int = 0, limit: int = 100) -> Givers:
+        """Read who gave most.
+
+        :param stream: name of a broadcast in this room; None: the present one; empty: of all time.
+        :param after: skip so many; ``limit``: at most so many, 1..200.
+        """
+        answer = (await self._supervisor.ask(_READ_GIVERS, self._now.handle, stream, after, limit)).answer
+        if not isinstance(answer, GiversAnswer):
+            raise refused(answer)
+        return answer.givers
+
+    async def gifts(self) -> tuple[Offer, ...]:
+        """Read what can be given here, cheapest first."""
+        answer = (await self._supervisor.ask(_READ_GIFTS, self._now.handle)).answer
+        if not isinstance(answer, OffersAnswer):
+            raise refused(answer)
+        return answer.offers
 
     # -- what hosts and moderators do ------------------------------------------------------------------------------
 
@@ -319,6 +401,13 @@ def _after(item: Item, position: Position | None) -> Position | None:
         # During a resume a snapshot may lie below what was seen already.
         return max(item.position, position) if position and position.epoch == item.epoch else item.position
     return position
+
+
+def _paid(request: Request) -> Paid:
+    answer = request.answer
+    if not isinstance(answer, PaidAnswer):
+        raise refused(answer)
+    return answer.paid
 
 
 def _milliseconds(seconds: float) -> int:

@@ -8,8 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.client.items import Page
+from engine.client.money import Givers, Offer, Paid
 
-__all__ = ["Answer", "Bye", "Control", "Joined", "PageAnswer", "Pong", "Reply", "StateAnswer"]
+__all__ = [
+    "Answer",
+    "Bye",
+    "Control",
+    "GiversAnswer",
+    "Joined",
+    "OffersAnswer",
+    "PageAnswer",
+    "PaidAnswer",
+    "Pong",
+    "Reply",
+    "StateAnswer",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +82,31 @@ class StateAnswer:
     ref: int
 
 
-Answer = Reply | Pong | PageAnswer | StateAnswer
+@dataclass(frozen=True, slots=True)
+class PaidAnswer:
+    """See `engine.schema.Paid`."""
+
+    ref: int
+    paid: Paid
+
+
+@dataclass(frozen=True, slots=True)
+class GiversAnswer:
+    """See `engine.schema.Givers`."""
+
+    ref: int
+    givers: Givers
+
+
+@dataclass(frozen=True, slots=True)
+class OffersAnswer:
+    """See `engine.schema.Gifts`."""
+
+    ref: int
+    offers: tuple[Offer, ...]
+
+
+Answer = Reply | Pong | PageAnswer | StateAnswer | PaidAnswer | GiversAnswer | OffersAnswer
 """What ends the wait for a request."""
 
 Control = Joined | Bye | Answer

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from engine.client.money import Giver
+
 __all__ = ["Counters", "merged"]
 
 
@@ -21,6 +23,7 @@ class Counters:
     :ivar rate: likes a second.
     :ivar withheld: events that were given no offset, by reason (`engine.schema.WithheldReason`).
     :ivar reactions: those given most, by name.
+    :ivar givers: who gave most in the present broadcast, most first; `engine.client.Client.givers` tells the others.
     :ivar votes: of each poll's options, or of a question, by ``kind:key``.
     :ivar receipts: of each notice by its offset: to how many it came, and how many read it.
     """
@@ -34,6 +37,7 @@ class Counters:
     reactions: Mapping[str, int] = field(default_factory=dict)
     votes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     receipts: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    givers: tuple[Giver, ...] = ()
 
 
 def merged(

@@ -21,11 +21,12 @@ from typing import Any
 
 from engine.client.control import Control, Joined, PageAnswer, Pong, StateAnswer
 from engine.client.counters import Counters, merged
-from engine.client.items import Direct, Gap, Omitted, Position, Present, RoomItem, Snapshot, State
+from engine.client.fields import array, integer, read_author, string, violate
+from engine.client.items import Direct, Gap, Omitted, Position, Present, RoomItem, Snapshot
+from engine.client.known import KnownEntries, LedgerEntries
+from engine.client.money import Money
+from engine.client.paying import read_givers_answer, read_offers, read_paid
 from engine.client.reading import (
-    array,
-    integer,
-    read_author,
     read_bye,
     read_event,
     read_joined,
@@ -35,11 +36,9 @@ from engine.client.reading import (
     read_reply,
     read_state,
     read_totals,
-    string,
-    violate,
 )
-from engine.client.state import RoomState
-from engine.schema import EventKind
+from engine.client.state import Change, RoomState, change_of
+from engine.schema import EventKind, OmittedReason
 
 __all__ = ["Follower", "Statistics"]
 
@@ -50,6 +49,7 @@ class Statistics:
 
     :ivar events: events handed on.
     :ivar omitted: offsets that the server said carry no event.
+    :ivar known: events about money that came again after the room's history was lost, and were dropped.
     :ivar overlap: offsets that came again after a resume, and were dropped.
     :ivar gaps: gaps reported; ``missing`` is the offsets they name, where the end is known.
     :ivar ignored: messages of kinds that this version does not know.
@@ -57,6 +57,7 @@ class Statistics:
 
     events: int = 0
     omitted: int = 0
+    known: int = 0
     overlap: int = 0
     gaps: int = 0
     missing: int = 0
@@ -74,6 +75,13 @@ class _Kind(IntEnum):
     DIRECT = 39
     PAGE = 40
     STATE = 41
+    PAID = 42
+    GIVERS = 43
+    GIFTS = 44
+
+
+_CHANGES = (EventKind.STATE, EventKind.PACKET, EventKind.PACKET_END)
+"""Events that change what the room is. They count for that even if they are not handed on."""
 
 
 class _State(Enum):
@@ -97,6 +105,7 @@ class Follower:
         self.position = position
         self.counters: Counters | None = None
         self.state = RoomState()
+        self._entries = KnownEntries()
         self.heartbeat_ms = 0
         self._state = _State.ABSENT
         self._handle = 0
@@ -114,6 +123,11 @@ class Follower:
     def statistics(self) -> Statistics:
         """What came so far."""
         return Statistics(**self._counts)
+
+    @property
+    def entries(self) -> LedgerEntries:
+        """Which entries of the room's ledger have come."""
+        return self._entries.summary()
 
     @property
     def stale(self) -> bool:
@@ -157,6 +171,15 @@ class Follower:
                 return [PageAnswer(integer(message, 1, "page ref"), read_page(message))]
             case _Kind.STATE:
                 return self._answer(message)
+            case _Kind.PAID:
+                self._in_room(message, "payment", 2)
+                return [read_paid(message)]
+            case _Kind.GIVERS:
+                self._in_room(message, "list of givers", 2)
+                return [read_givers_answer(message)]
+            case _Kind.GIFTS:
+                self._in_room(message, "catalogue", 2)
+                return [read_offers(message)]
         self._counts["ignored"] += 1
         return []
 
@@ -254,8 +277,9 @@ class Follower:
         if delays and len(delays) != len(events):
             violate(f"{len(delays)} delays for {len(events)} events in {first}..{last}")
         items: list[RoomItem | Control] = []
-        changes: list[State] = []
-        seen, offset, latest, omitted, previous = position.offset, first, self._time, 0, 0
+        changes: list[Change] = []
+        booked: set[int] = set()
+        seen, offset, latest, omitted, known, previous = position.offset, first, self._time, 0, 0, 0
         for index, fields in enumerate(events):
             if not isinstance(fields, (list, tuple)):
                 violate(f"event {offset} is not an array")
@@ -271,26 +295,37 @@ class Follower:
                     omitted += end - max(offset - 1, seen)
             else:
                 end = offset
-                event = read_event(epoch, offset, time + delay, fields) if offset > seen or kind == EventKind.STATE else None
-                if isinstance(event, State):
-                    changes.append(event)
+                event = read_event(epoch, offset, time + delay, fields) if offset > seen or kind in _CHANGES else None
+                change = change_of(event) if kind in _CHANGES and event is not None else None
+                if change is not None:
+                    changes.append(change)
                 if event is not None and offset > seen:
                     if event.time < latest:
                         violate(f"time goes backwards at {epoch}:{offset}")
                     latest = event.time
-                    items.append(event)
+                    if not isinstance(event, Money):
+                        items.append(event)
+                    elif event.entry in booked or event.entry in self._entries:
+                        items.append(Omitted(epoch, offset, offset, OmittedReason.KNOWN, event.time))
+                        known += 1
+                    else:
+                        items.append(event)
+                        booked.add(event.entry)
             offset = end + 1
         if offset != last + 1:
             violate(f"events for {first}..{offset - 1} in a batch of {first}..{last}")
         fresh = max(last - max(first - 1, seen), 0)
-        self._counts["events"] += fresh - omitted
+        self._counts["events"] += fresh - omitted - known
         self._counts["omitted"] += omitted
+        self._counts["known"] += known
         self._counts["overlap"] += last - first + 1 - fresh
         self._time = latest
         self._settle(Position(epoch, max(last, seen)), last + 1)
+        for entry in booked:
+            self._entries.add(entry)
         for change in changes:
             self.state.change(change)
-        gone = [f"{change.kind}:{change.key}" for change in changes if change.value is None and change.offset > seen]
+        gone = [":".join(change.key) for change in changes if change.entry is None and change.offset > seen]
         return items + self._count(merged(self.counters, totals, gone=gone))
 
     def _count(self, counters: Counters | None) -> list[RoomItem | Control]:

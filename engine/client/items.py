@@ -1,21 +1,50 @@
 """What a viewer is told, as typed values: the items that iterating over a client yields, and what they are made of.
 
 Owns the shapes on the client's side, apart from the engine's own, so that two readings of the protocol meet in the tests.
-Knows nothing of order nor of how things are read: that is the follower's, and `engine.client.reading`'s.
+Events are in `engine.client.events`, those about money in `engine.client.money`. Knows nothing of order nor of how things are
+read: that is the follower's, and `engine.client.reading`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from engine.client.counters import Counters
+from engine.client.events import (
+    Author,
+    Comment,
+    Custom,
+    Event,
+    Held,
+    Moderated,
+    Notice,
+    Position,
+    Presence,
+    State,
+    Unknown,
+)
+from engine.client.money import (
+    Combo,
+    Correction,
+    Gift,
+    Giver,
+    Givers,
+    MoneyEvent,
+    Offer,
+    Packet,
+    PacketEnd,
+    Paid,
+    Share,
+)
 from engine.errors import RoomcastError
 
 __all__ = [
     "Author",
+    "Combo",
     "Comment",
+    "Correction",
     "Counters",
     "Custom",
     "Direct",
@@ -23,12 +52,19 @@ __all__ = [
     "Entry",
     "Event",
     "Gap",
+    "Gift",
+    "Giver",
+    "Givers",
     "Held",
     "Item",
     "Moderated",
     "Notice",
+    "Offer",
     "Omitted",
+    "Packet",
+    "PacketEnd",
     "Page",
+    "Paid",
     "Position",
     "Presence",
     "Present",
@@ -36,6 +72,7 @@ __all__ = [
     "Reconnected",
     "Refusal",
     "RoomItem",
+    "Share",
     "Snapshot",
     "State",
     "Unknown",
@@ -46,151 +83,11 @@ class ProtocolViolation(RoomcastError):
     """The server broke its own protocol. The text says where; the position before it is still good to resume from."""
 
 
-class Position(NamedTuple):
-    """The last event seen: ``offset`` counts a room's events from 1 within ``epoch``."""
-
-    epoch: int
-    offset: int
-
-
 class Entry(NamedTuple):
     """One entry of a room's state, as it is at present. ``version``: for `engine.client.Client.change` to build on."""
 
     value: dict[str, Any]
     version: int
-
-
-@dataclass(frozen=True, slots=True)
-class Author:
-    """Who caused an event. ``id`` is the server's, ``name`` and ``attributes`` are the user's own.
-
-    :ivar role: name of its role; empty for a viewer.
-    :ivar level: as its product ranks it.
-    """
-
-    id: str
-    name: str = ""
-    attributes: dict[str, str] = field(default_factory=dict)
-    role: str = ""
-    level: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What every event has.
-
-    :ivar offset: its place in the room, within ``epoch``.
-    :ivar time: Unix milliseconds of the broker's clock.
-    :ivar raw: its array as it came, with elements of which this version knows nothing.
-    """
-
-    epoch: int
-    offset: int
-    time: int
-    raw: Sequence[Any] = field(default=(), kw_only=True, repr=False, compare=False)
-
-    @property
-    def position(self) -> Position:
-        """Where to resume after this event."""
-        return Position(self.epoch, self.offset)
-
-
-@dataclass(frozen=True, slots=True)
-class Comment(Event):
-    """Somebody said ``body``. ``ref`` is the sender's.
-
-    :ivar reply_to: offset of the comment that this answers; 0: none.
-    :ivar mentions: ids of users that it speaks of.
-    :ivar expires: when it is to vanish from screens, Unix milliseconds; 0: it stays.
-    """
-
-    author: Author
-    body: str
-    ref: int
-    reply_to: int = 0
-    mentions: tuple[str, ...] = ()
-    expires: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Custom(Event):
-    """An event of the product's own making."""
-
-    author: Author
-    name: str
-    body: str
-    ref: int
-
-
-@dataclass(frozen=True, slots=True)
-class State(Event):
-    """The room's state has changed; `engine.client.Client.state` follows. ``value`` is None when the entry is gone."""
-
-    author: Author
-    ref: int
-    kind: str
-    key: str
-    value: dict[str, Any] | None
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class Notice(Event):
-    """An announcement. ``receipts``: it is wanted that clients tell that it came, and was read."""
-
-    author: Author
-    ref: int
-    body: str
-    receipts: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Moderated(Event):
-    """A moderator has acted.
-
-    :ivar action: see `engine.schema.Moderate`.
-    :ivar user: whom it is about.
-    :ivar offsets: first and last of each stretch of events that are to vanish.
-    :ivar until: Unix milliseconds; 0: for good.
-    :ivar reason: backstage only.
-    """
-
-    author: Author
-    action: str
-    user: str = ""
-    offsets: tuple[tuple[int, int], ...] = ()
-    until: int = 0
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Held(Event):
-    """Backstage: a comment that waits for a moderator's decision.
-
-    :ivar event: what will be published; its offset and time are those of this item, until it has its own.
-    """
-
-    author: Author
-    session: str
-    ref: int
-    event: Event
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Presence(Event):
-    """Somebody notable has come, or gone."""
-
-    author: Author
-    present: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown(Event):
-    """An event of a kind that this version does not know. ``fields`` are its elements after the kind, as decoded."""
-
-    kind: int
-    fields: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +170,7 @@ RoomItem = (
     | Moderated
     | Held
     | Presence
+    | MoneyEvent
     | Unknown
     | Omitted
     | Gap

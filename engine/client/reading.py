@@ -1,18 +1,18 @@
 """Decoded messages, as any MessagePack or JSON reader returns them, to typed values (`engine.schema` names the fields).
 
-Owns the reading of arrays. Pure; knows nothing of order: whether a message fits what came before is the follower's to judge.
-
-Readers take an array and an index, accept elements they do not know at the end, and raise `ProtocolViolation`.
+Owns the reading of messages and events, but for those about money (`engine.client.paying`). Pure; knows nothing of order:
+whether a message fits what came before is the follower's to judge. Readers accept elements they do not know at the end, and
+raise `ProtocolViolation`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from engine.client.control import Bye, Joined, Reply
+from engine.client.fields import array, boolean, integer, mapping, read_author, string, violate
 from engine.client.items import (
-    Author,
     Comment,
     Custom,
     Entry,
@@ -23,17 +23,14 @@ from engine.client.items import (
     Omitted,
     Page,
     Presence,
-    ProtocolViolation,
     State,
     Unknown,
 )
+from engine.client.money import MoneyEvent
+from engine.client.paying import MONEY, read_givers
 from engine.schema import EventKind
 
 __all__ = [
-    "array",
-    "integer",
-    "mapping",
-    "read_author",
     "read_bye",
     "read_event",
     "read_joined",
@@ -43,67 +40,10 @@ __all__ = [
     "read_reply",
     "read_state",
     "read_totals",
-    "string",
-    "violate",
 ]
 
 Entries = dict[tuple[str, str], Entry]
-AnyEvent = Comment | Custom | State | Notice | Moderated | Held | Presence | Unknown
-
-
-def violate(text: str) -> NoReturn:
-    """Raise `ProtocolViolation`."""
-    raise ProtocolViolation(text)
-
-
-def integer(message: Sequence[Any], index: int, what: str, default: int | None = None) -> int:
-    """An integer from 0 to 2^53 - 1; ``default`` if the message ends before it."""
-    value = message[index] if index < len(message) else default
-    if type(value) is not int or not 0 <= value < 2**53:
-        violate(f"{what} must be an integer from 0 to 2^53 - 1, not {value!r:.60}")
-    return value
-
-
-def string(message: Sequence[Any], index: int, what: str, default: str | None = None) -> str:
-    """A string; ``default`` if the message ends before it."""
-    value = message[index] if index < len(message) else default
-    if not isinstance(value, str):
-        violate(f"{what} must be a string, not {value!r:.60}")
-    return value
-
-
-def boolean(message: Sequence[Any], index: int, what: str, default: bool | None = None) -> bool:
-    """A boolean; ``default`` if the message ends before it."""
-    value = message[index] if index < len(message) else default
-    if not isinstance(value, bool):
-        violate(f"{what} must be a boolean, not {value!r:.60}")
-    return value
-
-
-def array(message: Sequence[Any], index: int, what: str, default: Sequence[Any] | None = None) -> Sequence[Any]:
-    """An array; ``default`` if the message ends before it."""
-    value = message[index] if index < len(message) else default
-    if not isinstance(value, (list, tuple)):
-        violate(f"{what} must be an array, not {value!r:.60}")
-    return value
-
-
-def mapping(message: Sequence[Any], index: int, what: str, default: dict[Any, Any] | None = None) -> dict[Any, Any]:
-    """A map; ``default`` if the message ends before it."""
-    value = message[index] if index < len(message) else default
-    if not isinstance(value, dict):
-        violate(f"{what} must be a map, not {value!r:.60}")
-    return value
-
-
-def read_author(message: Sequence[Any], index: int) -> Author:
-    """``[id, name?, attributes?, role?, level?]``."""
-    author = array(message, index, "author")
-    attributes = mapping(author, 2, "an author's attributes", {})
-    if not all(isinstance(x, str) for pair in attributes.items() for x in pair):
-        violate("an author's attributes must be a map of strings")
-    name, role = string(author, 1, "name", ""), string(author, 3, "an author's role", "")
-    return Author(string(author, 0, "author id"), name, attributes, role, integer(author, 4, "an author's level", 0))
+AnyEvent = Comment | Custom | State | Notice | Moderated | Held | Presence | MoneyEvent | Unknown
 
 
 # -- events -----------------------------------------------------------------------------------------------------------
@@ -173,7 +113,7 @@ _READERS: dict[int, Any] = {
     EventKind.MODERATED: _moderated,
     EventKind.HELD: _held,
     EventKind.PRESENCE: _presence,
-}
+} | MONEY
 
 
 def _strings(message: Sequence[Any], index: int, what: str) -> tuple[str, ...]:
@@ -253,6 +193,8 @@ def read_totals(message: Sequence[Any], counters: int | None, totals: int) -> di
         if name in fields:
             each = mapping([fields[name]], 0, name)
             news[name] = {string([key], 0, name): integer([value], 0, name) for key, value in each.items()}
+    if "givers" in fields:
+        news["givers"] = read_givers([fields["givers"]], 0)
     if "votes" in fields:
         each = mapping([fields["votes"]], 0, "votes")
         news["votes"] = {string([key], 0, "votes"): _integers(value, "votes") for key, value in each.items()}

@@ -8,10 +8,41 @@ kept, the newest of each entry, because the answer may be older than they are.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final, NamedTuple
 
-from engine.client.items import Entry, State
+from engine.client.items import Entry, Event, Packet, PacketEnd, State
 
-__all__ = ["RoomState"]
+__all__ = ["PACKET", "Change", "RoomState", "change_of"]
+
+
+PACKET: Final = "packet"
+"""Kind of the entries that are open red packets. They come and go with events of their own."""
+
+
+class Change(NamedTuple):
+    """One entry is another one after ``offset``, or, None, is gone."""
+
+    offset: int
+    key: tuple[str, str]
+    entry: Entry | None
+
+
+def change_of(event: Event) -> Change | None:
+    """What an event changes of the room's state, if it does."""
+    match event:
+        case State():
+            entry = None if event.value is None else Entry(event.value, event.version)
+            return Change(event.offset, (event.kind, event.key), entry)
+        case Packet():
+            value = {name: getattr(event, name) for name in _PACKET} | {"author": [event.author.id, event.author.name]}
+            # Nobody can build on it, so its version is not told.
+            return Change(event.offset, (PACKET, str(event.entry)), Entry(value, 0))
+        case PacketEnd():
+            return Change(event.offset, (PACKET, str(event.packet)), None)
+    return None
+
+
+_PACKET: Final = ("total", "shares", "split", "opens", "expires", "followers", "phrase", "text", "commitment")
 
 
 class RoomState:
@@ -43,15 +74,14 @@ class RoomState:
         self.certain = False
         self._least = max(self._least, last)
 
-    def change(self, event: State) -> None:
+    def change(self, change: Change) -> None:
         """Take in a change, unless it is part of the entries already."""
-        if event.offset <= self._after:
+        if change.offset <= self._after:
             return
-        self._after = event.offset
-        entry = None if event.value is None else Entry(event.value, event.version)
-        self._put((event.kind, event.key), entry)
+        self._after = change.offset
+        self._put(change.key, change.entry)
         if not self.certain:
-            self._later[event.kind, event.key] = (event.offset, entry)
+            self._later[change.key] = (change.offset, change.entry)
 
     def begin(self, offset: int, entries: Mapping[tuple[str, str], Entry]) -> None:
         """Take what the room was after ``offset``; every change from there on is still to come, again if it has to be."""

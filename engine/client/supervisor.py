@@ -17,10 +17,11 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from engine.client.backoff import ABNORMAL, Backoff, Loss, judge
-from engine.client.control import Bye, Joined, PageAnswer, Pong, Reply, StateAnswer
+from engine.client.claims import Claims
+from engine.client.control import Answer, Bye, Joined, Reply, StateAnswer
 from engine.client.dial import Endpoint, Unreachable, connect
 from engine.client.follower import Follower
-from engine.client.items import Disconnected, Item, Notice, ProtocolViolation, Reconnected, Refusal
+from engine.client.items import Disconnected, Item, Notice, Position, ProtocolViolation, Reconnected, Refusal, Share
 from engine.client.options import Identity, Options
 from engine.client.plaincodec import PlainCodec
 from engine.client.requests import Request, Requests, refused
@@ -29,7 +30,7 @@ from engine.errors import Close, Refused, RoomcastError
 
 __all__ = ["Closed", "Supervisor"]
 
-_JOIN, _LEAVE, _LIKE, _RECEIPT, _READ_STATE = 1, 2, 4, 12, 16
+_JOIN, _LEAVE, _LIKE, _RECEIPT, _READ_STATE, _CLAIM = 1, 2, 4, 12, 16, 19
 _MISSES: Final = 2
 """Heartbeats that may be missed before the connection counts as dead (`engine.schema.Joined`)."""
 
@@ -62,6 +63,7 @@ class Supervisor:
     def __init__(self, endpoint: Endpoint, codec: PlainCodec, identity: Identity, options: Options) -> None:
         self.follower = Follower(identity.position)
         self.requests = Requests()
+        self.claims = Claims(self.requests)
         self.taps = Taps()
         self.feed = identity.feed
         self.joined: Joined | None = None
@@ -80,6 +82,7 @@ class Supervisor:
         self._websocket: WebSocketConnection | None = None
         self._settled = False
         self._stale = trio.Event()
+        self._moved = trio.lowlevel.ParkingLot()
         self._owed: set[int] = set()
         """Offsets of notices that came, of which the server does not know it yet."""
         self._owing = trio.Event()
@@ -101,6 +104,19 @@ class Supervisor:
     async def tell(self, kind: int, *fields: Any) -> None:
         """Send ``[kind, *fields]``, which is not answered; returns when it is on its way."""
         await self.requests.ask(next(self._refs), self._codec.encode([kind, *fields]), answerable=False)
+
+    async def claim(self, packet: int) -> Request:
+        """Claim a share of a red packet that the room's state holds. As `ask`; what the room is told is an answer, too."""
+        ref = next(self._refs)
+        with self.claims.waiting(packet, ref):
+            return await self.requests.ask(ref, self._codec.encode([_CLAIM, ref, self.now.handle, packet]))
+
+    async def reached(self, position: Position) -> None:
+        """Wait until all up to a position has come, or cannot come any more. Raises why nothing more will."""
+        while (now := self.follower.position) is not None and now.epoch == position.epoch and now < position:
+            if self.requests.failure is not None:
+                raise self.requests.failure
+            await self._moved.park()
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Connect, follow, come back, until `leave`. Only the first connection raises its failure."""
@@ -133,6 +149,7 @@ class Supervisor:
             late = now + delay > lost_at + self._options.deadline_seconds
             if loss.final or late or (limit is not None and failed >= limit):
                 self.requests.fail(failure)
+                self._moved.unpark_all()
                 self._deliveries.close()
                 return
             code, reason = (failure.code, failure.reason) if isinstance(failure, Closed) else (ABNORMAL, str(failure))
@@ -229,18 +246,23 @@ class Supervisor:
                 match thing:
                     case Reply(ref=0):
                         await self._deliver(Refusal(thing.code, thing.text, thing.retry_after_ms))
-                    case Reply() | Pong() | PageAnswer() | StateAnswer():
+                    case _ if isinstance(thing, Answer):
                         self.requests.answer(thing.ref, thing)
                     case Bye():
                         self._bye = thing
                     case Joined():
                         pass  # the follower takes one per connection, and `_join` had it
+                    case Share() if thing.author.id == self.now.user:
+                        self.claims.won(thing)
+                        await self._deliver(thing)
                     case Notice(receipts=True) if self._options.receipts:
                         self._owed.add(thing.offset)
                         self._owing.set()
                         await self._deliver(thing)
                     case _:
                         await self._deliver(thing)
+            self.claims.settle(self.follower.state.entries)
+            self._moved.unpark_all()
             if self.follower.stale:
                 self._stale.set()
 

@@ -22,7 +22,7 @@ import typer
 from engine.commands.arguments import URL, RoomArgument, TokenOption, UrlOption
 from engine.errors import Refused, RoomcastError
 
-__all__ = ["export"]
+__all__ = ["export", "record"]
 
 _LIMIT: Final = 1000
 """Offsets asked for at once; a page has as many as fit."""
@@ -79,6 +79,23 @@ def _target(path: Path | None, force: bool) -> Iterator[IO[bytes]]:
 
 
 async def _export(room: str, url: str, token: str | None, file: IO[bytes], follow: bool) -> None:
+    position, lines = await record(room, url, token, file)
+
+    def write(line: bytes) -> None:
+        nonlocal lines
+        file.write(line)
+        file.flush()
+        lines += 1
+
+    try:
+        if follow:
+            await _go_on(url, room, token, position, write)
+    finally:
+        print(f"exported {lines:,} lines of {room}", file=sys.stderr)
+
+
+async def record(room: str, url: str, token: str | None, file: IO[bytes]) -> tuple[tuple[int, int], int]:
+    """Write a recording of what is kept of a room; return the position after it, and its lines but for the header."""
     from engine.commands.entering import entering
     from engine.recording import Header, line_of
 
@@ -94,19 +111,7 @@ async def _export(room: str, url: str, token: str | None, file: IO[bytes], follo
         for chunk in pages.turned_round():
             file.write(chunk)
         file.flush()
-    lines = pages.lines
-
-    def write(line: bytes) -> None:
-        nonlocal lines
-        file.write(line)
-        file.flush()
-        lines += 1
-
-    try:
-        if follow:
-            await _go_on(url, room, token, (epoch, last), write)
-    finally:
-        print(f"exported {lines:,} lines of {room}", file=sys.stderr)
+    return (epoch, last), pages.lines
 
 
 class _Spool:

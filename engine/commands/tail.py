@@ -29,9 +29,10 @@ def tail(
 ) -> None:
     """Follow a room: print what happens as it comes, and what is missing if anything is. Ends with Ctrl-C.
 
-    Newcomers are shown the last events and what the room is. With --json each line is one object with its "type": comment,
-    custom, state, notice, moderated, held, presence, omitted, gap, counters, direct, snapshot, present (the state, read again
-    after a gap), disconnected, reconnected, refusal, unknown.
+    Newcomers are shown the last events and what the room is. Lines about money begin with $$. With --json each line is one
+    object with its "type": comment, custom, state, notice, moderated, held, presence, gift, combo, correction, packet, share,
+    packetend, omitted, gap, counters, direct, snapshot, present (the state, read again after a gap), disconnected, reconnected,
+    refusal, unknown.
     """
     trio.run(_tail, room, url, token, feed, as_json)
 

@@ -45,6 +45,7 @@ class FakeRoom:
     :ivar recent: events that a snapshot shows.
     :ivar page: offsets that a page has at most.
     :ivar received: client messages, decoded, of all connections.
+    :ivar entries: of the room's ledger, so many; ``paid`` are the answers by ref, ``left`` the shares by red packet.
     :ivar joins: those that were joins.
     :ivar on_join: called before each join is answered; returns an answer to send instead, or None.
     :ivar on_request: likewise for requests; returning [] answers nothing.
@@ -69,6 +70,9 @@ class FakeRoom:
         self.received: list[Any] = []
         self.joins: list[Any] = []
         self.published: dict[int, int] = {}
+        self.entries = 0
+        self.paid: dict[int, list[Any]] = {}
+        self.left: dict[int, int] = {}
         self.handshakes = 0
         self.changed = trio.Condition()
         self.on_join: Callable[[list[Any]], list[Any] | None] = lambda message: None
@@ -156,6 +160,14 @@ class FakeRoom:
         match kind:
             case 5:
                 await peer.send([38, ref, 1_700_000_000_000, "tomorrow"])
+            case 18 | 19 | 20:
+                await self.pay(peer, message)
+            case 21:
+                stream, after, limit = message[3:]
+                lines = [["u1", "Ann", 300], ["u2", "", 200], ["u3", "", -1]][after : after + limit]
+                await peer.send([43, ref, HANDLE, "today" if stream is None else stream, after, lines, "tomorrow"])
+            case 22:
+                await peer.send([44, ref, HANDLE, [["rose", "玫瑰", 10, "petals", 5000, "tomorrow"]], "tomorrow"])
             case 8 | 13 | 17:
                 await peer.send([35, ref, 0])
             case 15:
@@ -169,6 +181,44 @@ class FakeRoom:
                     self.published[ref] = len(self.events) + 1
                     await self.publish([event])
                 await peer.send([35, ref, 0, self.published[ref], "", 0, "tomorrow"])
+
+    async def pay(self, peer: Peer, message: list[Any]) -> None:
+        """Book it, publish it, answer; a claim of what is over is dropped, a retry has the first answer."""
+        kind, ref, _, *fields = message
+        if ref not in self.paid:
+            packet = str(fields[0])
+            if kind == 19 and ("packet", packet) not in self.state:
+                return
+            self.entries += 1
+            entry, author = self.entries, ["u0", "Ann"]
+            match kind:
+                case 18:
+                    gift, count, to = fields
+                    amount = 10 * count
+                    events = [[8, author, entry, ref, gift, count, amount, to, entry, count, 5000, amount, "tomorrow"]]
+                case 19:
+                    amount = 7
+                    self.left[fields[0]] -= 1
+                    shares = self.state["packet", packet][0]["shares"]
+                    events = [[12, author, entry, fields[0], shares - self.left[fields[0]], amount]]
+                    if not self.left[fields[0]]:
+                        events.append(self.packet_over(fields[0]))
+                case _:
+                    amount, self.left[entry] = fields[:2]
+                    split, opens, expires = fields[2], 1000 + fields[3], 1000 + fields[3] + fields[4]
+                    rest = [*fields[:2], split, opens, expires, *fields[5:], "c0"]
+                    events = [[11, author, entry, ref, *rest]]
+                    names = ("total", "shares", "split", "opens", "expires", "followers", "phrase", "text", "commitment")
+                    self.state["packet", str(entry)] = [dict(zip(names, rest, strict=True)) | {"author": author}, 1]
+            self.paid[ref] = [42, ref, HANDLE, entry, len(self.events) + 1, amount, "tomorrow"]
+            await self.publish(events)
+        await peer.send(self.paid[ref])
+
+    def packet_over(self, packet: int, reason: str = "emptied") -> list[Any]:
+        """End a red packet; return the event."""
+        self.entries += 1
+        del self.state["packet", str(packet)]
+        return [13, ["u0", "Ann"], self.entries, packet, reason, 3, 0, "5eed"]
 
     def event_of(self, message: list[Any]) -> list[Any]:
         """What a request publishes."""

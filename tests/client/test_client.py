@@ -83,7 +83,7 @@ async def test_a_viewer_enters_at_the_end_and_sees_what_follows(room: FakeRoom, 
         assert (client.user, client.role, client.session) == ("u0", "guest", room.session)
         assert client.position == (7, 1)
         assert client.counters == Counters(0, 1)
-        await room.publish([comment("你好 👋"), [2, ["u9"], 0, "poll", "{}"], [9, "tomorrow"], [0, 1, 1]])
+        await room.publish([comment("你好 👋"), [2, ["u9"], 0, "poll", "{}"], [99, "tomorrow"], [0, 1, 1]])
         assert [type(item) for item in await take(client, Omitted)] == [Snapshot, Comment, Custom, Unknown, Omitted]
         assert client.position == (7, 5)
     assert room.joins == [[1, 1, ROOM, 0, 0, None, "Ann", {}]]

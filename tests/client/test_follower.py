@@ -359,7 +359,7 @@ def rooms(draw: st.DrawFn) -> list[tuple[int, int, list[Any]]]:
         count = draw(st.integers(1, 4)) if kind == "omitted" else 1
         event = {
             "comment": comment(offset),
-            "unknown": [9, offset],
+            "unknown": [99, offset],
             "omitted": [0, 3, count],
             "state": [3, ["u1"], 0, "card", f"p{offset % 3}", draw(st.none() | st.just({"at": offset})), offset],
             "notice": [4, ["u1"], 0, "soon", True],

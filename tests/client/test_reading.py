@@ -16,17 +16,23 @@ from engine.client.control import PageAnswer, StateAnswer
 from engine.client.counters import Counters
 from engine.client.items import (
     Author,
+    Combo,
     Comment,
+    Correction,
     Custom,
     Entry,
+    Gift,
     Held,
     Moderated,
     Notice,
     Omitted,
+    Packet,
+    PacketEnd,
     Page,
     Presence,
     Present,
     ProtocolViolation,
+    Share,
     Snapshot,
     State,
     Unknown,
@@ -63,6 +69,12 @@ def events(codec: schema.Codec) -> list[Raw]:
         schema.PresenceEvent(HOST, False),
         schema.OmittedEvent(schema.OmittedReason.EXPIRED, 2),
         schema.CustomEvent(HOST, 9, "gift", "{}"),
+        schema.GiftEvent(HOST, 1, 10, "rose", 99, 990, "u2", 1, 99, 5_000, 2_000),
+        schema.ComboEvent(HOST, 2, 1, "rose", "u2", 100, 1_000),
+        schema.CorrectionEvent(schema.Author("server", "", {}), 3, 1, "h1", -990, -5, "refund"),
+        schema.PacketEvent(HOST, 4, 11, 1_000, 3, "random", 5_000, 9_000, True, "恭喜", "发财", "c0" * 32),
+        schema.ShareEvent(schema.Author("u1"), 5, 4, 1, 333),
+        schema.PacketEndEvent(HOST, 6, 4, "expired", 1, 667, "5e" * 32),
     ]
     return [Raw(codec.encode(event)) for event in written]
 
@@ -81,20 +93,29 @@ def read(first: int, times: list[int]) -> list[Any]:
         Presence(*at[7], READ_HOST, False),
         Omitted(EPOCH, first + 8, first + 9, 2),
         Custom(EPOCH, first + 10, times[9], READ_HOST, "gift", "{}", 9),
+        Gift(EPOCH, first + 11, times[10], READ_HOST, 1, 10, "rose", 99, 990, "u2", 1, 99, 5_000, 2_000),
+        Combo(EPOCH, first + 12, times[11], READ_HOST, 2, 1, "rose", "u2", 100, 1_000),
+        Correction(EPOCH, first + 13, times[12], Author("server"), 3, 1, "h1", -990, -5, "refund"),
+        Packet(
+            *(EPOCH, first + 14, times[13], READ_HOST, 4, 11, 1_000, 3),
+            *("random", 5_000, 9_000, True, "恭喜", "发财", "c0" * 32),
+        ),
+        Share(EPOCH, first + 15, times[14], Author("u1"), 5, 4, 1, 333),
+        PacketEnd(EPOCH, first + 16, times[15], READ_HOST, 6, 4, "expired", 1, 667, "5e" * 32),
     ]
 
 
 def test_events_of_a_batch(codec: schema.Codec) -> None:
-    delays = list(range(10))
-    message = schema.Batch(HANDLE, EPOCH, 1, 11, 1000, events(codec), delays, (3, 2), {})
+    delays = list(range(16))
+    message = schema.Batch(HANDLE, EPOCH, 1, 17, 1000, events(codec), delays, (3, 2), {})
     assert live().feed(read_back(codec, message)) == read(1, [1000 + delay for delay in delays])
 
 
 def test_a_page_of_history(codec: schema.Codec) -> None:
-    times = [500 + at for at in range(10)]
-    message = schema.Page(4, HANDLE, EPOCH, 21, 31, times, events(codec))
+    times = [500 + at for at in range(16)]
+    message = schema.Page(4, HANDLE, EPOCH, 21, 37, times, events(codec))
     (answer,) = live().feed(read_back(codec, message))
-    assert answer == PageAnswer(4, Page(EPOCH, 21, 31, tuple(read(21, times))))
+    assert answer == PageAnswer(4, Page(EPOCH, 21, 37, tuple(read(21, times))))
     assert isinstance(answer, PageAnswer)
     assert [event.time for event in answer.page.events] == times
     assert live().feed(read_back(codec, schema.Page(4, HANDLE, EPOCH, 1, 0, [], []))) == [PageAnswer(4, Page(EPOCH, 1, 0, ()))]
@@ -160,6 +181,16 @@ def test_an_event_keeps_what_this_version_does_not_know() -> None:
         [6, ["u1"], "s", 0, [6, ["u1"], "s", 0, [1, ["u1"], 0, "x"]]],
         [7, ["u1"]],
         [7, ["u1"], "yes"],
+        [8, ["u1"], -1, 0, "rose", 1, 10, "", 1, 1, 0, 10],
+        [8, ["u1"], 1, 0, None, 1, 10, "", 1, 1, 0, 10],
+        [8, ["u1"], 1, 0, "rose", 1, 10, "", 1, 1, 0],
+        [9, ["u1"], 1, 1, "rose", "", 2],
+        [10, ["u1"], 1, 1, "u2", -(2**53), 0],
+        [10, ["u1"], 1, 1, "u2", 1.5, 0],
+        [11, ["u1"], 1, 0, 10, 1, "random", 0, 0, 1, "", "", ""],
+        [11, ["u1"], 1, 0, 10, 1, "random", 0, 0, True, "", ""],
+        [12, ["u1"], 1, 1, 1],
+        [13, ["u1"], 1, 1, "emptied", 1, -1, ""],
     ],
 )
 def test_malformed_events_are_caught(event: list[Any]) -> None:
@@ -173,13 +204,13 @@ def test_malformed_events_are_caught(event: list[Any]) -> None:
     "page",
     [
         [4, HANDLE, EPOCH, 3, 1, [], []],
-        [4, HANDLE, EPOCH, 3, 4, [1, 2], [[9]]],
-        [4, HANDLE, EPOCH, 3, 4, [1], [[9]]],
-        [4, HANDLE, EPOCH, 3, 4, [1, 2, 3], [[9]] * 3],
+        [4, HANDLE, EPOCH, 3, 4, [1, 2], [[99]]],
+        [4, HANDLE, EPOCH, 3, 4, [1], [[99]]],
+        [4, HANDLE, EPOCH, 3, 4, [1, 2, 3], [[99]] * 3],
         [4, HANDLE, EPOCH, 3, 4, [1], [[0, 1, 3]]],
         [4, HANDLE, EPOCH, 3, 3, [1], ["x"]],
-        [4, HANDLE, EPOCH, 3, 3, ["1"], [[9]]],
-        [4, HANDLE + 1, EPOCH, 3, 3, [1], [[9]]],
+        [4, HANDLE, EPOCH, 3, 3, ["1"], [[99]]],
+        [4, HANDLE + 1, EPOCH, 3, 3, [1], [[99]]],
     ],
 )
 def test_malformed_pages_are_caught(page: list[Any]) -> None:
@@ -193,15 +224,19 @@ WILD = st.recursive(
 )
 
 
-@given(st.integers(0, 8), st.lists(WILD, max_size=7), st.sampled_from(["event", "page", "state", "totals"]))
+@given(
+    st.integers(0, 14), st.lists(WILD, max_size=12), st.sampled_from(["event", "page", "state", "totals", "givers", "gifts"])
+)
 def test_garbage_is_read_or_refused_and_nothing_else(kind: int, fields: list[Any], where: str) -> None:
     message = {
         "event": batch(1, 1, events=[[kind, ["u1"], *fields]]),
         "page": [40, 1, HANDLE, EPOCH, 1, 1, [1], [[kind, ["u1"], *fields]]],
         "state": [41, 1, HANDLE, EPOCH, 3, {}, [["a", *fields], fields]],
         "totals": batch(
-            1, 0, totals=dict(zip(("votes", "receipts", "withheld", "rate", "peak", "reactions"), fields, strict=False))
+            1, 0, totals=dict(zip(("votes", "receipts", "withheld", "rate", "peak", "givers"), fields, strict=False))
         ),
+        "givers": [43, 1, HANDLE, "", 0, [fields, ["u1", *fields]]],
+        "gifts": [44, 1, HANDLE, [fields, ["rose", "", *fields]]],
     }[where]
     follower = live()
     try:
@@ -210,3 +245,4 @@ def test_garbage_is_read_or_refused_and_nothing_else(kind: int, fields: list[Any
         assert follower.position == (EPOCH, 0)
         assert follower.state.entries == {}
         assert follower.counters == Counters(3, 2)
+        assert follower.entries.seen == 0
