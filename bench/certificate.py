@@ -8,7 +8,8 @@ A comment for which its room had no place has no offset: of each reason, every v
 were, and what was offered is what was accepted and these; what was accepted is in the room, and nothing else is.
 What came again (resends after a resume apart) or too late is counted beside it. Where servers fail, a comment that was
 accepted and is not in the room any more must be covered by a change of the epoch that every viewer was told of. Bytes are
-conserved over the connections that the viewers closed in order: bytes read = bytes the engine says it wrote.
+conserved over the connections that the viewers closed in order: bytes read = bytes the engine says it wrote. Money is conserved
+from who gives it by way of the ledger to every receiver (`bench.settlement`).
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from bench.fleet import Closing, RoomTotals
+from bench.generator.tally import Tally
 from bench.generator.totals import LIKES, reaction, withheld
-from bench.generator.verify import Fault, Tally
+from bench.generator.verify import Fault
+from bench.settlement import Money
 
 __all__ = ["Certificate", "certify"]
 
@@ -42,6 +45,7 @@ class Certificate:
     :ivar notices: accepted, each of which every viewer of its room has.
     :ivar connections: closed in order by their viewers, of all that were open at the end.
     :ivar bytes_read: on those, by the receivers; ``bytes_written`` what the engine says, None if it says nothing.
+    :ivar money: None: there was none.
     :ivar fault_counts: violations by kind; ``faults`` the first of them in full.
     """
 
@@ -68,6 +72,7 @@ class Certificate:
     connections_closed: int = 0
     bytes_read: int = 0
     bytes_written: int | None = None
+    money: Money | None = None
     fault_counts: dict[str, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
@@ -108,6 +113,11 @@ class Certificate:
                 self.faults = (self.faults + other.faults)[:FAULTS_SHOWN]
             elif item.name in ("fault_counts", "withheld_comments"):
                 setattr(self, item.name, dict(Counter(mine) + Counter(theirs)))
+            elif item.name == "money":
+                if mine is None or theirs is None:
+                    self.money = mine or theirs
+                else:
+                    mine.merge(theirs)
             elif item.name == "bytes_written":
                 self.bytes_written = None if mine is None or theirs is None else mine + theirs
             else:

@@ -22,11 +22,14 @@ from rich.table import Table
 from bench.children import ChildError
 from bench.engineproc import ENGINE, EngineError, read_config
 from bench.generator.process import raise_descriptor_limit
+from bench.kills.command import kill_storm
+from bench.kills.plan import StormError
 from bench.load import Load, LoadError, changed, load_fields
 from bench.micro import CASES, measure, to_json
 from bench.peers.command import peers
 from bench.plan.command import plan
 from bench.play import play
+from bench.postgresproc import PostgresError
 from bench.redisproc import RedisError
 from bench.report.command import compare_command, report_command
 from bench.report.html import ReportError, check_available, write_html
@@ -122,6 +125,7 @@ def _with_fields(command: Any) -> Any:
 app.command()(_with_fields(run))
 app.command()(peers)
 app.command()(plan)
+app.command("kill-storm")(kill_storm)
 app.command("compare")(compare_command)
 app.command("report")(report_command)
 
@@ -228,7 +232,7 @@ def main() -> None:
     except LoadError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    except (EngineError, ChildError, RoomcastError, RecordError, RedisError, ReportError) as error:
+    except (EngineError, ChildError, PostgresError, RoomcastError, RecordError, RedisError, ReportError, StormError) as error:
         print(f"roomcast-bench: {error}", file=sys.stderr)
         sys.exit(1)
 

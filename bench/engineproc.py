@@ -137,11 +137,26 @@ def merge(*layers: Mapping[str, Mapping[str, Any]]) -> Sections:
 
 
 def to_toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
-    """Sections of plain values as TOML; JSON writes strings, numbers, booleans and lists the way TOML reads them."""
+    """Sections of plain values, and of tables of these, as TOML; JSON writes strings, numbers, booleans and lists the way TOML
+    reads them."""
     lines: list[str] = []
     for section, settings in sections.items():
-        lines += [f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in settings.items()), ""]
+        plain = {name: value for name, value in settings.items() if not isinstance(value, dict)}
+        if plain or not settings:
+            lines += [f"[{section}]", *(f"{_key(name)} = {_value(value)}" for name, value in plain.items()), ""]
+        tables = {f"{section}.{_key(name)}": value for name, value in settings.items() if isinstance(value, dict)}
+        if tables:
+            lines.append(to_toml(tables))
     return "\n".join(lines)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _value(name)
+
+
+def _value(value: Any) -> str:
+    # Not as escapes: TOML has none for half a surrogate pair.
+    return json.dumps(value, ensure_ascii=False)
 
 
 class EngineProcess:
@@ -155,7 +170,7 @@ class EngineProcess:
     def __init__(self, sections: Mapping[str, Mapping[str, Any]], command: tuple[str, ...] = ENGINE) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="roomcast-bench-")
         config = Path(self._directory.name) / "bench.toml"
-        config.write_text(to_toml(sections))
+        config.write_text(to_toml(sections), encoding="utf-8")
         # A group of its own: Ctrl-C is for the benchmark, which then stops the engine in order. Its end ends the engine too.
         self._process = subprocess.Popen(
             [*leash(os.getpid(), command), "--config", str(config), "--json"],
@@ -273,6 +288,6 @@ def quiet(sample: Callable[..., Sample]) -> Sample:
 def read_config(path: Path) -> Sections:
     """A TOML file as sections. Raises `EngineError` when it is none."""
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise EngineError(f"config file {path}: {error}") from None

@@ -141,6 +141,10 @@ class Fleet:
         """Wait until every viewer was told every like, every reaction, and everything withheld. False: it stalled."""
         return self._watch(_none("untold"), "deliveries", progress, totals=self.totals())
 
+    def wait_settled(self, progress: Callable[[int], None]) -> bool:
+        """Wait until every combo and every red packet is over, at every viewer. False: it stalled."""
+        return self._watch(_none("unsettled"), "deliveries", progress)
+
     def totals(self) -> RoomTotals:
         """What each room is to tell so far."""
         rooms: dict[str, Counter[str]] = {}
@@ -203,7 +207,18 @@ class Fleet:
             state = tuple(
                 status[key]
                 for status in statuses
-                for key in ("joined", "frames", "sent", "accepted", "likes", "likes_sent", "limit_frames", "storms", "visits")
+                for key in (
+                    "joined",
+                    "frames",
+                    "sent",
+                    "accepted",
+                    "likes",
+                    "likes_sent",
+                    "limit_frames",
+                    "storms",
+                    "visits",
+                    "paid",
+                )
             )
             if state != latest or any(status["scheduled"] for status in statuses):
                 latest, moved = state, now

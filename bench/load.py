@@ -6,7 +6,7 @@ how a load is played.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
@@ -23,6 +23,9 @@ KINDS: Final = ("comment", "like", "reaction")
 """What a sender can send."""
 FAULT_KINDS: Final = ("edge", "hub", "node", "hang", "pause", "redis", "failover", "cut", "slow")
 """What can fail; `bench.faults` says how."""
+
+SPARE_SHARE: Final = 1.2
+"""A rush is so much longer than the claims, for the red packet to come before them."""
 
 
 class LoadError(Exception):
@@ -43,19 +46,23 @@ class Load:
     in_flight: Annotated[int, Ge(1), Le(4096), doc("Handshakes at once, per generator process.")] = 128
 
     speech: Annotated[
-        Literal["silence", "burst", "rate", "flood", "taps", "visits"],
+        Literal["silence", "burst", "rate", "flood", "taps", "visits", "gifts", "rush"],
         doc(
             "silence: nobody speaks; burst: all senders at one instant; rate: at fixed intended times; "
             "flood: each sender keeps `window` messages unanswered; taps: likes and reactions, of which each sender tells "
-            "its sum once a second; visits: others come and go, in turn with bare handshakes."
+            "its sum once a second; visits: others come and go, in turn with bare handshakes; gifts: senders give at fixed "
+            "intended times; rush: comments as with rate, three times so long, and meanwhile everybody claims a red packet."
         ),
     ] = "rate"
     senders: Annotated[int, Ge(1), doc("Viewers of an average room who speak.")] = 10
     rate: Annotated[
-        float, Gt(0), doc("Messages, taps or visits a second in an average room (speech = rate, taps, visits).")
+        float, Gt(0), doc("Messages, taps, visits or gifts a second in an average room (rate, taps, visits, gifts, rush).")
     ] = 10.0
     seconds: Annotated[
-        float, Ge(0), Le(864_000), doc("Length of the measured phase (rate, taps, silence); of each of several (visits).")
+        float,
+        Ge(0),
+        Le(864_000),
+        doc("Length of the measured phase (rate, taps, gifts, silence); of each of several (visits, rush)."),
     ] = 10.0
     messages: Annotated[int, Ge(0), doc("Messages of all senders (burst, flood); 0: one each.")] = 0
     bursts: Annotated[
@@ -72,6 +79,17 @@ class Load:
         Literal["configured", "newest", "sampled", "authors", "levels"],
         doc("Which comments a room beyond its budget withholds; with levels, speakers have some, from 0 to 255."),
     ] = "configured"
+    claims: Annotated[
+        int, Ge(1), Le(10_000_000), doc("Claims of a red packet by the viewers of an average room, in turn (rush).")
+    ] = 1000
+    claim_seconds: Annotated[float, Gt(0), Le(3_600), doc("Time in which they come, at fixed intended times (rush).")] = 5.0
+    packet_total: Annotated[int, Ge(1), Le(2**53 - 1), doc("Of all shares of the red packet together (rush).")] = 100_000
+    packet_shares: Annotated[int, Ge(1), Le(1_000_000), doc("Shares of the red packet (rush).")] = 500
+    packet_split: Annotated[Literal["random", "equal"], doc("How the red packet is divided (rush).")] = "random"
+    ledger: Annotated[
+        Literal["sqlite", "postgresql"],
+        doc("Where money is booked: a file, or a server, that the run makes and reads in the end (gifts, rush)."),
+    ] = "sqlite"
     notable_share: Annotated[float, Ge(0), Le(1), doc("Visitors who are moderators, whose coming and going is told.")] = 0.0
     text: Annotated[Literal["mixed", "chinese", "english", "emoji"], doc("What comments are made of.")] = "mixed"
     body_bytes: Annotated[
@@ -121,6 +139,11 @@ class Load:
     def everybody(self) -> int:
         """Viewers of all rooms."""
         return self.viewers * self.rooms
+
+    @property
+    def money(self) -> bool:
+        """Whether there is any."""
+        return self.speech in ("gifts", "rush")
 
     @property
     def secret(self) -> str:
@@ -216,6 +239,25 @@ def _contradictions(load: Load) -> list[str]:
         faults.append(f"fault_kinds: {', '.join(unknown)} cannot fail; what can: {', '.join(FAULT_KINDS)}")
     if load.nodes > 1 and load.broker == "memory":
         faults.append("nodes: several nodes share a Redis: broker is redis, sentinel or given")
-    if load.seconds < {"rate": 1e-9, "taps": 1, "visits": 1}.get(load.speech, 0):
+    faults += _of_money(load) if load.money else ()
+    if load.seconds < {"rate": 1e-9, "taps": 1, "visits": 1, "gifts": 1e-9}.get(load.speech, 0):
         faults.append(f'seconds: speech = "{load.speech}" needs a length')
     return faults
+
+
+def _of_money(load: Load) -> Iterator[str]:
+    if set(load.kinds) != {"comment"}:
+        yield f'kinds: with speech = "{load.speech}" only comments are sent beside'
+    if load.nodes > 1 and load.ledger == "sqlite":
+        yield 'ledger: several nodes share a database: ledger = "postgresql"'
+    if load.speech != "rush":
+        return
+    if load.packet_total < load.packet_shares:
+        yield "packet_total: every share is at least 1"
+    # The smallest room has a red packet, too.
+    if load.tail:
+        yield 'tail: with speech = "rush" all rooms are alike'
+    if load.packet_shares > min(load.viewers, load.claims):
+        yield "packet_shares: everybody gets one at most: at least as many viewers, and claims"
+    if load.seconds < load.claim_seconds * SPARE_SHARE:
+        yield f"seconds: at least {SPARE_SHARE:g} times claim_seconds, for comments before and after"

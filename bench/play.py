@@ -18,6 +18,8 @@ from bench.engineproc import EngineError, Sections, merge
 from bench.faults import Faults, possible
 from bench.generator.sender import Plan
 from bench.load import Load, LoadError
+from bench.money import give, rush
+from bench.postgresproc import PostgresError
 from bench.preflight import facts, problems, workers_for
 from bench.redisproc import RedisError
 from bench.report.record import Record, together
@@ -119,7 +121,7 @@ def once(scenario: Scenario, sections: Sections, command: tuple[str, ...], show:
             stage.join()
             _speak(stage)
             stage.finish()
-        except (ChildError, EngineError, RedisError, KeyboardInterrupt) as error:
+        except (ChildError, EngineError, RedisError, PostgresError, KeyboardInterrupt) as error:
             stage.broken(error)
     return record
 
@@ -146,6 +148,9 @@ def _speak(stage: Stage) -> None:
         _be_visited(stage)
         return
     plan = _plan(stage)
+    if load.money:
+        (give if load.speech == "gifts" else rush)(stage, plan)
+        return
     if load.faults:
         _suffer(stage, plan)
         return
@@ -207,7 +212,10 @@ def _plan(stage: Stage) -> Plan:
         seconds, each = round(load.seconds), max(1, round(load.rate * load.rooms / len(senders)))
         taps = each * len(senders)
         return Plan(speech="taps", total=taps * seconds, rate=taps, **common)
-    if load.speech == "rate":
+    if load.speech == "gifts":
+        rate = load.rate * load.rooms
+        return Plan(speech="gifts", total=max(1, round(rate * load.seconds)), rate=rate, **common)
+    if load.speech in ("rate", "rush"):
         rate = load.rate * load.rooms
         total = max(1, round(rate * load.seconds))
         if load.slow_share and load.slow_kind == "stopped":

@@ -25,6 +25,8 @@ OPEN_LIMITS: Final = {
     "comments_burst": PLENTY,
     "likes_per_second": float(PLENTY) * 1000,
     "likes_burst": PLENTY * 1000,
+    "gifts_per_second": float(PLENTY),
+    "gifts_burst": PLENTY,
     "messages_per_second": float(PLENTY),
     "messages_burst": PLENTY,
 }
@@ -80,6 +82,9 @@ def common_sections(load: Load) -> Sections:
         "limits": OPEN_LIMITS,
         "log": {"level": "warning"},
     }
+    if not load.money:
+        # Whatever lies about in the working directory is none of a benchmark's business.
+        sections["ledger"] = {"url": ""}
     if load.withhold != "configured":
         sections["limits"] = OPEN_LIMITS | {"withhold": load.withhold}
     if load.secret:

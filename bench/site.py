@@ -1,4 +1,4 @@
-"""What a run measures: the engine's nodes and the Redis that they share, as one.
+"""What a run measures: the engine's nodes, the Redis that they share and the ledger, as one.
 
 Owns how many of which there are, the order in which they start and stop, and the sums over all nodes. Must not know viewers.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from bench.detour import Detours
 from bench.engineproc import EngineProcess, Sample, Sections, merge
 from bench.load import Load
 from bench.redisproc import KEEPS_EVERYTHING, RedisProcess, claimed_ports, redis_server, sentinels
+from bench.treasury import Treasury
 
 __all__ = ["Backing", "Site"]
 
@@ -106,6 +108,8 @@ class Site:
     :param command: how to start one.
     :raises EngineError: a node did not start.
     :raises bench.redisproc.RedisError: Redis did not.
+    :raises bench.postgresproc.PostgresError: PostgreSQL did not.
+    :ivar treasury: the ledger of the run; None: there is no money.
     """
 
     def __init__(self, load: Load, sections: Sections, command: tuple[str, ...]) -> None:
@@ -115,11 +119,15 @@ class Site:
         self.nodes: list[EngineProcess] = []
         self._sections: list[Sections] = []
         self.backing: Backing | None = None
+        self.treasury: Treasury | None = None
         self._directory = tempfile.TemporaryDirectory(prefix="roomcast-bench-")
         try:
             if load.broker in ("redis", "sentinel"):
                 self.backing = Backing(load.broker, by_detours=load.faults > 0)
                 sections = merge({"redis": {"url": self.backing.url}}, sections)
+            if load.money:
+                self.treasury = Treasury(load.ledger, Path(self._directory.name))
+                sections = merge({"ledger": {"url": self.treasury.url}}, sections)
             for number in range(load.nodes):
                 own: Sections = {}
                 if load.nodes > 1:
@@ -164,10 +172,20 @@ class Site:
         first, *others = (node.sample(memory=memory) for node in self.nodes)
         return sum([*others, *self._past], first)
 
-    def stop(self) -> list[int]:
-        """Stop all nodes in order, then Redis; the exit statuses."""
+    def stop(self, read: Callable[[Treasury], None] | None = None) -> list[int]:
+        """Stop all nodes in order, then Redis and the database; the exit statuses.
+
+        :param read: called with the ledger in between.
+        """
         statuses = [node.stop() for node in self.nodes]
         self._statistics = [node.statistics for node in self.nodes]
+        if self.treasury is not None:
+            try:
+                if read is not None:
+                    read(self.treasury)
+            finally:
+                self.treasury.close()
+                self.treasury = None
         if self.backing is not None:
             self.backing.__exit__()
             self.backing = None
@@ -184,3 +202,9 @@ class Site:
             for role, counts in sums.items():
                 counts.update({name: value for name, value in each.get(role, {}).items() if isinstance(value, int | float)})
         return {role: dict(counts) for role, counts in sums.items()}
+
+    @property
+    def lanes(self) -> list[dict[str, Any]]:
+        """What nodes said about their way to the ledger when they stopped."""
+        hubs = [each.get("hub", {}) for each in self._statistics if each is not None]
+        return [hub["money"]["lane"] for hub in hubs if "money" in hub]

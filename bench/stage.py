@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from statistics import fmean
 from typing import Any, Final
 
@@ -17,11 +18,12 @@ from bench.audience import Audience
 from bench.certificate import certify
 from bench.engineproc import Sample, Sections, quiet, rss_bytes, slab_bytes
 from bench.fleet import Fleet
-from bench.generator.process import Share
+from bench.generator.process import WINDOWS_MAX, Share
 from bench.generator.sender import Plan
-from bench.generator.verify import Clock, Tally
+from bench.generator.tally import Clock, Tally
 from bench.histogram import Histogram
 from bench.load import Load
+from bench.money import close_books, describe_ledger
 from bench.report.record import BUSY_MAX, Record, curve
 from bench.report.show import Show
 from bench.sampler import Sampler
@@ -45,12 +47,15 @@ class Phase:
     :ivar counted: batches of all rooms that carried nothing but counters and totals.
     :ivar expected: deliveries that became due in it.
     :ivar generator: CPU seconds, and seconds waiting for a core, of each generator process.
+    :ivar paid: what was asked for → acknowledged, of gifts and of shares of red packets.
+    :ivar ledger_cpu_ns: of the database server.
     :ivar samples: as in `bench.report.record.Record`.
     :ivar broker: what the nodes asked of Redis, as `bench.site.Backing.traffic`; empty without one, or where it fails.
     """
 
     tally: Tally
     acknowledged: Histogram
+    paid: Histogram
     late: Histogram
     loop_delay: Histogram
     sent: int
@@ -63,6 +68,7 @@ class Phase:
     before: Sample
     after: Sample
     generator: list[tuple[float, float]]
+    ledger_cpu_ns: int = 0
     samples: list[dict[str, float]] = field(default_factory=list)
     broker: dict[str, int] = field(default_factory=dict)
 
@@ -138,6 +144,7 @@ class Stage:
                 first=0,
                 stop=everybody,
                 epoch_ns=self._epoch_ns,
+                prices={name: gift["price"] for name, gift in self.record.config.get("gifts", {}).items()},
             )
             self._fleet = Fleet(share, load.processes or -(-everybody // PROCESS_VIEWERS), load.stall_seconds)
         return self._fleet
@@ -192,6 +199,7 @@ class Stage:
         before, asked = quiet(self.site.sample), self._traffic()
         fleet.ask("mark")
         old, cost, entitled = fleet.ask("status"), fleet.cost(), fleet.entitled()
+        booked_ns = self._ledger_cpu_ns()
         start_ns = time.monotonic_ns() + int(LEAD_SECONDS * 1e9)
         sampler = Sampler(self.site.sample, fleet, self.show, start_ns, plan)
         endless = during is not None or plan.speech in ("taps", "visits") or (plan.speech == "flood" and plan.like_share == 1)
@@ -209,6 +217,10 @@ class Stage:
                     fleet.ask("hush")
                 complete = fleet.wait_answered(note)
                 complete = fleet.wait_delivered(note) and complete
+                if self.load.money:
+                    # Only who has all gifts knows of all combos, of which ends are still to come.
+                    complete = fleet.wait_settled(note) and complete
+                    complete = fleet.wait_delivered(note) and complete
                 if not self.load.faults:
                     complete = fleet.wait_told(note) and complete
         except KeyboardInterrupt as error:
@@ -220,7 +232,7 @@ class Stage:
         after, answered = self.site.sample(), self._traffic()
         new, spent = fleet.ask("status"), fleet.cost()
         tally = Tally(Clock(self._epoch_ns))
-        histograms = {name: Histogram() for name in ("acknowledged", "late", "loop_delay")}
+        histograms = {name: Histogram() for name in ("acknowledged", "paid", "late", "loop_delay")}
         for answer in fleet.ask("phase"):
             tally.merge(answer["tally"])
             for name, histogram in histograms.items():
@@ -242,6 +254,7 @@ class Stage:
             before=before,
             after=after,
             generator=[(cpu - then, wait - stood) for (cpu, wait), (then, stood) in zip(spent, cost, strict=True)],
+            ledger_cpu_ns=self._ledger_cpu_ns() - booked_ns,
             samples=sampler.samples,
             broker={name: answered[name] - number for name, number in asked.items()},
         )
@@ -249,6 +262,9 @@ class Stage:
             self.describe(phase)
             raise interrupted
         return phase
+
+    def _ledger_cpu_ns(self) -> int:
+        return self.site.treasury.cpu_ns if self.site.treasury is not None else 0
 
     def _traffic(self) -> dict[str, int]:
         backing = self.site.backing
@@ -295,11 +311,11 @@ class Stage:
         seconds = phase.seconds or phase.wall
         hub_cpu = _role(phase, "hub")
         record.set(
-            messages_sent=messages,
+            messages_sent=messages or None,
             deliveries=tally.deliveries,
             frames=tally.frames,
             seconds=seconds,
-            messages_per_second=messages / seconds,
+            messages_per_second=messages / seconds if messages else None,
             engine_cpu_seconds=cpu,
             engine_cpu_share=cpu / phase.wall,
             engine_cpu_us_per_message=cpu * 1e6 / messages if messages else None,
@@ -349,8 +365,21 @@ class Stage:
         record.samples = phase.samples
         record.bottleneck = record.bottleneck or phase.busy > BUSY_MAX
 
+    def latency(self, phase: Phase, begin: float, end: float) -> Histogram:
+        """Of what was received in a part of a phase, seconds after its start, and in the windows that this cuts."""
+        found = Histogram()
+        started = (phase.start_ns - self._epoch_ns) / 1e9
+        for window, latency in phase.tally.latency.items():
+            if window + 1 > (started + begin) / self._window_seconds and window < (started + end) / self._window_seconds:
+                found.merge(latency)
+        return found
+
+    @property
+    def _window_seconds(self) -> float:
+        return max(1.0, self.load.seconds / WINDOWS_MAX)
+
     def _windows(self, phase: Phase) -> list[dict[str, float]]:
-        seconds = max(1.0, self.load.seconds / 120)
+        seconds = self._window_seconds
         began = (phase.start_ns - self._epoch_ns) / 1e9
         found = []
         for window, latency in sorted(phase.tally.latency.items()):
@@ -393,8 +422,9 @@ class Stage:
                 record.notes.append(f"viewers {what}: {', '.join(f'{reason} {count:,}' for reason, count in counts.items())}")
         with self.show.task("closing", self.audience.everybody) as progress:
             closing = fleet.close(progress)
-        statuses = self.site.stop()
+        statuses = self.site.stop(partial(close_books, record, fleet, reports) if self.load.money else None)
         record.certificate.close(closing, self.site.statistics)
+        describe_ledger(record, self.site.lanes)
         edge, hub = ((self.site.statistics or {}).get(role, {}) for role in ("edge", "hub"))
         if hub.get("snapshots"):
             record.set(snapshots_built=hub["snapshots"])

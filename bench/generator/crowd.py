@@ -19,6 +19,7 @@ from itertools import count
 from typing import Final
 
 from bench.audience import Audience
+from bench.generator.payee import Payee
 from bench.generator.receiver import Busy, Viewer, ViewerState
 from bench.generator.sender import Plan
 from bench.generator.swarm import Swarm
@@ -75,6 +76,7 @@ class Crowd:
         if load.faults:
             swarm.on_lost = self._lost
         self._mine = mine
+        self._kind = Payee if load.money else Viewer
         self.slow = frozenset(audience.slow.intersection(mine))
         self.viewers: dict[int, Viewer] = {}
         self.opening = self.failed = self.storms = self.cut = self.lost_connections = 0
@@ -97,7 +99,7 @@ class Crowd:
             for index in todo:
                 if per_second:
                     await asyncio.sleep(max(0.0, began + (index - first) / per_second - time.monotonic()))
-                viewer = self.viewers[index] = Viewer(self._swarm, index, self._audience.room_of(index))
+                viewer = self.viewers[index] = self._kind(self._swarm, index, self._audience.room_of(index))
                 await self.connect(viewer, self.join_times)
 
         await asyncio.gather(*(some() for _ in range(self._load.in_flight)))

@@ -17,25 +17,27 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import uvloop
 
 from bench.audience import Audience
 from bench.generator.body import Bodies
+from bench.generator.cashier import Cashier
 from bench.generator.crowd import Crowd
 from bench.generator.passes import Passes
 from bench.generator.receiver import Viewer, ViewerState
 from bench.generator.sender import Desk, Plan
 from bench.generator.swarm import Swarm
+from bench.generator.tally import Clock
 from bench.generator.totals import LIKES
-from bench.generator.verify import Clock, Fault, Log
+from bench.generator.verify import Fault, Log
 from bench.generator.visits import Visits
 from bench.histogram import Histogram
 from bench.load import Load
 
-__all__ = ["Generator", "Share", "raise_descriptor_limit", "room_name"]
+__all__ = ["WINDOWS_MAX", "Generator", "Share", "raise_descriptor_limit", "room_name"]
 
 DELAY_SECONDS = 0.05
 """How often the loop's own lateness is sampled."""
@@ -51,6 +53,7 @@ class Share:
     :ivar load: the whole run's.
     :ivar first: number of its first viewer; ``stop`` is one past its last.
     :ivar epoch_ns: ``time.monotonic_ns()`` at the run's beginning.
+    :ivar prices: of each gift in the catalogue.
     :ivar number: of this process, of so many ``processes``.
     """
 
@@ -60,6 +63,7 @@ class Share:
     first: int
     stop: int
     epoch_ns: int
+    prices: dict[str, int] = field(default_factory=dict)
     number: int = 0
     processes: int = 1
 
@@ -100,6 +104,10 @@ class Generator:
         self.viewers = self.crowd.viewers
         self.visits = Visits(self.crowd, self.swarm, audience, share.number, share.processes)
         self.desk = Desk(self.swarm, self.viewers, load.seed)
+        self.cashier: Cashier | None = None
+        if load.money:
+            cashier = self.cashier = Cashier(self.swarm, self.desk, self.viewers, load, audience)
+            self.swarm.account_of = lambda _: cashier.account(share.prices)
         self.loop_delay = Histogram()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -113,6 +121,8 @@ class Generator:
                 plan = Plan(**request["plan"])
                 self._spawn(self.desk.speak(plan))
                 self._spawn(self.crowd.suffer(plan))
+                if self.cashier is not None:
+                    self._spawn(self.cashier.play(plan))
                 if plan.speech == "visits":
                     self._spawn(self.visits.play(plan))
             case "status":
@@ -122,6 +132,8 @@ class Generator:
             case "mark":
                 self.swarm.mark()
                 self.desk.mark()
+                if self.cashier is not None:
+                    self.cashier.mark()
                 self.loop_delay = Histogram()
             case "phase":
                 return self.phase()
@@ -136,6 +148,8 @@ class Generator:
             case "return":
                 self.crowd.opening += 1
                 self._spawn(self.crowd.bring_back())
+            case "entries":
+                return {"entries": self.cashier.entries(request["room"]) if self.cashier is not None else {}}
             case "report":
                 return self.report(request["heads"], request["totals"])
             case "close":
@@ -187,7 +201,12 @@ class Generator:
             "cut": self.crowd.cut,
             "faults": self.swarm.faults.counts,
             "lost_connections": self.crowd.lost_connections,
+            "paid": 0,
+            "unsettled": 0,
         } | self.desk.statistics()
+        if self.cashier is not None:
+            for name, count in self.cashier.statistics().items():
+                status[name] += count
         if heads is not None:
             status["behind"] = self._missing(heads)
             status["entitled"] = self.swarm.entitled
@@ -256,6 +275,7 @@ class Generator:
             if viewer.state is ViewerState.CLOSED and viewer.log is not None:
                 viewer.log.leave(viewer.cursor)
         self.desk.verify()
+        money = self.cashier.report() if self.cashier is not None else None
         swarm.tally.reordered += sum(log.check_order() for log in swarm.every_log())
         likes_lost: dict[str, int] = {}
         for log, name, count in self._expected(totals):
@@ -282,6 +302,7 @@ class Generator:
             "shares": self.desk.shares(),
             "apart_ms": [log.apart_ms for log in swarm.logs.values() if log.apart_ms is not None],
             "calm": self._calm,
+            "money": money,
             "covered": self.desk.covered,
             "likes_lost": likes_lost,
             "join_times": self.crowd.join_times.dump(),
@@ -296,6 +317,7 @@ class Generator:
         return {
             "tally": self.swarm.settle().dump(),
             "acknowledged": self.desk.acknowledged.dump(),
+            "paid": (self.cashier.acknowledged if self.cashier is not None else Histogram()).dump(),
             "late": self.desk.late.dump(),
             "loop_delay": self.loop_delay.dump(),
         }

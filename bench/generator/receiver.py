@@ -39,6 +39,7 @@ JOIN_REF = 1 << 48
 LIMIT_HANDLE = 0
 """Batches of this room are the bare send loop's (`bench.limit`): counted, not checked."""
 JOINED, SNAPSHOT, BATCH, REPLY, GAP, BYE, PONG_MESSAGE, DIRECT = range(32, 40)
+PAID = 42
 NEVER = 100
 """Codes of replies below this say that the same request may succeed later."""
 _REPLY_ENDS = (0, "", 0)
@@ -127,6 +128,9 @@ class Viewer(asyncio.Protocol):
             times = frame.times
             times[slot] = times.get(slot, 0) + 1
             return
+        self._read(data)
+
+    def _read(self, data: bytes) -> None:
         try:
             self._parse(self.tail + data if self.tail else data)
         except WireError as error:
@@ -261,6 +265,9 @@ class Viewer(asyncio.Protocol):
             self._gap(message)
         elif kind == BYE:
             self.swarm.byes[self.index] = message[1]
+        elif kind == PAID:
+            _, ref, _handle, entry, offset, amount = message[:6]
+            self.swarm.on_paid(self, ref, entry, offset, amount)
         elif kind not in (PONG_MESSAGE, DIRECT):
             raise ValueError(f"a message of kind {kind!r:.20}")
 

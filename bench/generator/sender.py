@@ -46,8 +46,9 @@ class Plan:
 
     :ivar speech: ``burst`` (``total`` messages at the start instant, and again ``bursts - 1`` times, a second apart),
         ``rate`` (``total`` messages ``1 / rate`` apart), ``flood`` (each sender keeps ``window`` unanswered until all
-        are sent), ``taps`` (``total`` likes and reactions; each sender tells its sum once a second) or ``visits``
-        (`bench.generator.visits`). Senders take turns.
+        are sent), ``taps`` (``total`` likes and reactions; each sender tells its sum once a second), ``visits``
+        (`bench.generator.visits`) or ``gifts`` (``total`` gifts ``1 / rate`` apart, `bench.generator.cashier`). Senders take
+        turns.
     :ivar start_ns: ``time.monotonic_ns()`` of the first intended time.
     :ivar total: messages of all senders in all processes.
     :ivar senders: viewer numbers, of all processes.
@@ -56,6 +57,7 @@ class Plan:
     :ivar storms: seconds after the start, and number, of each storm.
     :ivar slow: whether slow viewers are slow.
     :ivar bare: whether visitors only connect.
+    :ivar rush: whether there is a red packet, which everybody claims.
     """
 
     speech: str
@@ -71,6 +73,7 @@ class Plan:
     storms: tuple[tuple[float, int], ...] = ()
     slow: bool = False
     bare: bool = False
+    rush: bool = False
 
 
 class Voice:
@@ -160,7 +163,7 @@ class Desk:
                     await self._flood(plan, likes)
                 case "taps":
                     await self._taps(plan)
-                case "visits":
+                case "visits" | "gifts":
                     pass
                 case unknown:
                     raise KeyError(unknown)

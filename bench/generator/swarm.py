@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
+from bench.generator.account import Account
 from bench.generator.body import Bodies
-from bench.generator.verify import Clock, Fault, Faults, Frame, Log, Tally, fold
+from bench.generator.tally import Clock, Tally
+from bench.generator.verify import Fault, Faults, Frame, Log, fold
 from bench.generator.wire import BINARY, TEXT, Header, WireError, client_frame, inflate
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ class Swarm:
     """All viewers of one process: what they share, and what was counted.
 
     :ivar on_reply: called with (viewer, ref, code, offset, text, retry_after_ms) for each reply to a comment.
+    :ivar on_paid: called with (viewer, ref, entry, offset, amount) for each acknowledgement of money.
+    :ivar account_of: made for a room's log; None: there is no money in it.
+    :ivar users: ids of viewers, as the server gave them, where somebody wants to know.
     :ivar token_of: the token with which a viewer joins, None for a guest.
     :ivar on_lost: called with a viewer whose connection ended by itself; None: that is a fault. ``on_back`` is called when it
         has joined again.
@@ -66,6 +71,9 @@ class Swarm:
         self.byes: dict[int, int] = {}
         self.may_gap: Container[int] = frozenset()
         self.on_reply: Callable[[Viewer, int, int, int, str, int], None] = lambda *_: None
+        self.on_paid: Callable[[Viewer, int, int, int, int], None] = lambda *_: None
+        self.account_of: Callable[[int], Account | None] = lambda _: None
+        self.users: dict[int, str] = {}
         self.token_of: Callable[[int], str | None] = lambda _: None
         self.on_lost: Callable[[Viewer], None] | None = None
         self.on_back: Callable[[Viewer], None] = lambda viewer: None
@@ -125,7 +133,7 @@ class Swarm:
                 return past
         if log is not None:
             self.past_logs.append(log)
-        made = self.logs[room] = Log(room, handle, epoch, base, self.bodies, self.faults)
+        made = self.logs[room] = Log(room, handle, epoch, base, self.bodies, self.faults, self.account_of(room))
         return made
 
     def settle(self) -> Tally:

@@ -18,20 +18,24 @@ Faults:
 ``balance``    the counts of one process do not add up to the deliveries its viewers are entitled to
 ``behind``     a viewer never got the last offsets; ``wire`` and ``message`` bytes that break the protocol
 ``closed``     the server ended a connection; ``connect`` it refused one; ``refused`` a request got an error code
+
+Those about money are in `bench.generator.account`, `bench.generator.cashier` and `bench.audit`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
+from bench.generator.account import Account, Coins
 from bench.generator.body import Bodies
+from bench.generator.tally import Tally
 from bench.generator.totals import LIKES, Heard
 from bench.histogram import Histogram
 
-__all__ = ["Clock", "Fault", "Faults", "Frame", "Log", "SLOT_SHIFT", "Tally"]
+__all__ = ["Fault", "Faults", "Frame", "Log", "SLOT_SHIFT"]
 
 SLOT_SHIFT = 16
 """Receipts are counted in slots of 65 µs, the resolution of every latency."""
@@ -44,6 +48,8 @@ BATCH_ENDS: tuple[list[int], tuple[int, ...], dict[str, Any]] = ([], (), {})
 """Delays, counters and totals of a batch that leaves them out."""
 PRESENCE_KEY = -1
 """Instead of a message: somebody notable came or went."""
+MONEY_KEY = -2
+"""Instead of a message: less the number of an entry."""
 FAULTS_KEPT = 40
 """Faults told in full per process; all are counted."""
 OMITTED, COMMENT, NOTICE, PRESENCE = 0, 1, 4, 7
@@ -83,96 +89,14 @@ class Faults:
             self.kept.append(fault)
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """How receipts are timed.
-
-    :ivar epoch_ns: ``time.monotonic_ns()`` at the run's beginning, the zero of intended times.
-    :ivar late_us: deliveries that took longer are late.
-    :ivar window_seconds: latencies over time are counted in windows of this length.
-    """
-
-    epoch_ns: int = 0
-    late_us: int = 5_000_000
-    window_seconds: float = 1.0
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counts since the last mark. A delivery is one event at one viewer.
-
-    Every offset that a viewer is entitled to is exactly one of: delivered, altered, twice, omitted, in a gap, lost.
-
-    :ivar late: deliveries that took longer than the clock allows; they are delivered all the same.
-    :ivar duplicated: events that a viewer got again, beyond its entitlement.
-    :ivar twice: offsets that repeat a message of another offset.
-    :ivar notices: deliveries of notices among all deliveries.
-    :ivar lag: receipt of a frame after the first viewer of the same process had it, microseconds.
-    :ivar latency: intended send → receipt in microseconds, by window since the run's beginning.
-    """
-
-    clock: Clock = field(default_factory=Clock)
-    deliveries: int = 0
-    late: int = 0
-    frames: int = 0
-    wire_bytes: int = 0
-    lost: int = 0
-    duplicated: int = 0
-    twice: int = 0
-    reordered: int = 0
-    altered: int = 0
-    omitted: int = 0
-    overlap: int = 0
-    gaps: int = 0
-    gap_offsets: int = 0
-    silent_frames: int = 0
-    notices: int = 0
-    first_ns: int = 0
-    last_ns: int = 0
-    lag: Histogram = field(default_factory=Histogram)
-    latency: dict[int, Histogram] = field(default_factory=dict)
-
-    @property
-    def accounted(self) -> int:
-        """Offsets of which is known what became of them."""
-        return self.deliveries + self.altered + self.twice + self.omitted + self.gap_offsets + self.lost
-
-    def whole_latency(self) -> Histogram:
-        """Of all windows."""
-        whole = Histogram()
-        for histogram in self.latency.values():
-            whole.merge(histogram)
-        return whole
-
-    def dump(self) -> dict[str, Any]:
-        """As JSON: the counts, and the histograms as `Histogram.dump`."""
-        counts = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("clock", "lag", "latency")}
-        windows = {str(window): histogram.dump() for window, histogram in self.latency.items()}
-        return counts | {"lag": self.lag.dump(), "latency": windows}
-
-    def merge(self, dumped: dict[str, Any]) -> None:
-        """Add what another process dumped."""
-        for name, value in dumped.items():
-            if name == "latency":
-                for window, histogram in value.items():
-                    self.latency.setdefault(int(window), Histogram()).merge(Histogram.load(histogram))
-            elif name == "lag":
-                self.lag.merge(Histogram.load(value))
-            elif name == "first_ns":
-                self.first_ns = min(filter(None, (self.first_ns, value)), default=0)
-            elif name == "last_ns":
-                self.last_ns = max(self.last_ns, value)
-            else:
-                setattr(self, name, getattr(self, name) + value)
-
-
 class Frame:
     """One distinct batch frame: its bytes, its range, what checking found in it, and when how many viewers got it.
 
     :ivar folded: viewers whose receipts have been counted and forgotten.
+    :ivar coins: the money in it; None: there is none.
     """
 
-    __slots__ = ("bad", "first", "folded", "good", "intended", "last", "notices", "omitted", "raw", "times", "twice")
+    __slots__ = ("bad", "coins", "first", "folded", "good", "intended", "last", "notices", "omitted", "raw", "times", "twice")
 
     def __init__(self, raw: bytes, first: int, last: int) -> None:
         self.raw = raw
@@ -181,6 +105,7 @@ class Frame:
         self.good = self.bad = self.twice = self.omitted = self.notices = self.folded = 0
         self.intended: dict[int, int] = {}
         self.times: dict[int, int] = {}
+        self.coins: Coins | None = None
 
     @property
     def received(self) -> int:
@@ -199,12 +124,14 @@ class Log:
     :ivar head: highest offset seen or acknowledged.
     :ivar viewers: of this process who are entitled to what comes; ``bases`` is the sum of where they came in, so that
         they are entitled to ``viewers * head - bases`` offsets in all.
+    :ivar account: the room's money; None: there is not to be any.
     """
 
     __slots__ = (
         "_bodies",
         "_faults",
         "_silent_ms",
+        "account",
         "apart_ms",
         "base",
         "bases",
@@ -223,8 +150,11 @@ class Log:
         "where",
     )
 
-    def __init__(self, room: int, handle: int, epoch: int, base: int, bodies: Bodies, faults: Faults) -> None:
+    def __init__(
+        self, room: int, handle: int, epoch: int, base: int, bodies: Bodies, faults: Faults, account: Account | None = None
+    ) -> None:
         self.room = room
+        self.account = account
         self.handle = handle
         self.epoch = epoch
         self.base = base
@@ -323,6 +253,9 @@ class Log:
                 frame.bad += 1
                 self._fault("disagree", viewer, offset, f"{event!r:.120} and {_name(self.what[offset])}")
             return offset + 1
+        if self.account is not None and kind > PRESENCE:
+            self._book(self.account, frame, event, offset, viewer)
+            return offset + 1
         body, ref = (event[3], event[2]) if kind in (COMMENT, NOTICE) else (None, 0)
         claim = self._bodies.read(body, self.room)
         if claim is None or ref not in (0, claim.sequence):
@@ -342,6 +275,24 @@ class Log:
             frame.intended[claim.intended_us] = frame.intended.get(claim.intended_us, 0) + 1
         return offset + 1
 
+    def _book(self, account: Account, frame: Frame, event: list[Any], offset: int, viewer: int) -> None:
+        if frame.coins is None:
+            frame.coins = Coins()
+        entry = event[2]
+        found = account.take(frame.coins, event, offset)
+        if found is None and self.what.setdefault(offset, MONEY_KEY - entry) != MONEY_KEY - entry:
+            found = "disagree", f"{event!r:.120} and {_name(self.what[offset])}"
+        if found is not None:
+            kind, detail = found
+            frame.twice += kind == "twice"
+            frame.bad += kind != "twice"
+            self._fault(kind, viewer, offset, detail)
+            return
+        frame.good += 1
+        intended_us = account.intended_us(event)
+        if intended_us is not None:
+            frame.intended[intended_us] = frame.intended.get(intended_us, 0) + 1
+
     def settle(self, tally: Tally) -> None:
         """Fold the receipts of all remembered frames into the counts."""
         for frame in self.frames.values():
@@ -355,7 +306,7 @@ class Log:
         latest: dict[int, int] = {}
         wrong = 0
         for offset in sorted(self.what):
-            if self.what[offset] == PRESENCE_KEY:
+            if self.what[offset] <= PRESENCE_KEY:
                 continue
             sender, sequence = divmod(self.what[offset], 1 << 32)
             if sequence <= latest.get(sender, 0):
@@ -413,6 +364,8 @@ def fold(frame: Frame, tally: Tally) -> None:
     began = min(times)
     for slot, viewers in times.items():
         tally.lag.add((slot - began << shift) // 1000, viewers)
+        if not frame.intended:
+            continue
         received_us = ((slot << shift) + (1 << shift >> 1) - clock.epoch_ns) // 1000
         window = int(received_us / 1e6 / clock.window_seconds)
         latency = tally.latency.get(window)
@@ -431,6 +384,8 @@ def key_of(sender: int, sequence: int) -> int:
 
 
 def _name(key: int) -> str:
+    if key < 0:
+        return f"entry {MONEY_KEY - key}" if key < PRESENCE_KEY else "who came or went"
     return f"message {key & 0xFFFFFFFF} of sender {key >> 32}"
 
 

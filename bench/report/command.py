@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.report.compare import CompareError, Comparison, compare
+from bench.report.compare import Change, CompareError, Comparison, compare
 from bench.report.html import ReportError, check_available, read_peers, write_html
 from bench.report.record import FIGURES, RecordError, read_record
 from bench.report.show import number
@@ -80,21 +81,9 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
     """The table, what to mind, and the verdict."""
     first, second = comparison.rounds
     title = f"{comparison.scenario}: A {first} and B {second} rounds, tolerance {comparison.tolerance:.0%}"
-    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("figure", style="cyan", overflow="fold")
-    for heading in ("A", "B", "change", "bounds"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("B is", no_wrap=True)
-    for change in comparison.changes:
-        table.add_row(
-            FIGURES[change.name].label,
-            number(change.a),
-            number(change.b),
-            "" if change.change is None else f"{change.change:+.1%}",
-            "" if change.change_bounds is None else " … ".join(f"{bound:+.0%}" for bound in change.change_bounds),
-            Text(change.verdict + (f" ({change.reason})" if change.reason else ""), COLOURS[change.verdict]),
-        )
-    console.print(table)
+    for heading, money in ((title, False), (f"{title}: money", True)):
+        if changes := [change for change in comparison.changes if FIGURES[change.name].money == money]:
+            console.print(_changes(heading, changes))
     for warning in comparison.warnings:
         console.print(warning, style="yellow", highlight=False, markup=False)
     worse = [change.name for change in comparison.changes if change.verdict == "worse"]
@@ -104,3 +93,21 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
         console.print(f"[bold red]Regressed: {', '.join(worse)}[/]")
     elif comparison.verified[1]:
         console.print("[bold green]No regression.[/]")
+
+
+def _changes(title: str, changes: Sequence[Change]) -> Table:
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("figure", style="cyan", overflow="fold")
+    for heading in ("A", "B", "change", "bounds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("B is", no_wrap=True)
+    for change in changes:
+        table.add_row(
+            FIGURES[change.name].label,
+            number(change.a),
+            number(change.b),
+            "" if change.change is None else f"{change.change:+.1%}",
+            "" if change.change_bounds is None else " … ".join(f"{bound:+.0%}" for bound in change.change_bounds),
+            Text(change.verdict + (f" ({change.reason})" if change.reason else ""), COLOURS[change.verdict]),
+        )
+    return table

@@ -20,7 +20,7 @@ from bench.report.charts import Chart, ReportError, available, charts
 from bench.report.markup import Child, Markup, el
 from bench.report.record import FIGURES, Record
 from bench.report.repeat import repeat
-from bench.report.show import certificate_rows, faults_text, number
+from bench.report.show import certificate_rows, faults_text, money_rows, number
 from bench.report.style import STYLE
 
 __all__ = ["ReportError", "check_available", "page", "read_peers", "write_html"]
@@ -44,6 +44,18 @@ HEADLINES: Final = (
     ("engine_bytes_per_viewer", 1e-3, "kB"),
 )
 """Figures that are shown large, with the factor to their unit; the first few that a run has."""
+MONEY_HEADLINES: Final = (
+    ("gifts_per_second", 1, "/s"),
+    ("paid_p50_ms", 1, "ms"),
+    ("paid_p99_ms", 1, "ms"),
+    ("engine_cpu_us_per_gift", 1, "µs"),
+    ("winners", 1, ""),
+    ("emptied_ms", 1, "ms"),
+    ("claims_per_second", 1, "/s"),
+    ("rush_latency_to_before", 1, "×"),
+    ("ledger_commit_p99_ms", 1, "ms"),
+)
+"""The same of money."""
 HEADLINES_MAX: Final = 12
 ROUNDS_SHOWN: Final = 12
 """Of more rounds than this only median, least and most are shown."""
@@ -80,6 +92,7 @@ def page(record: Record, *, limit: Record | None = None, peers: Mapping[str, Any
         _warnings(record),
         _headlines(record),
         _certificate(record),
+        _money(record),
         _failed(record),
         _charts(charts(record)),
         limit_section(record, limit),
@@ -165,10 +178,14 @@ def _banner(kind: str, head: str, text: str) -> Markup:
 
 
 def _headlines(record: Record) -> Iterable[Child]:
-    chosen = [(name, factor, unit) for name, factor, unit in HEADLINES if name in record.figures][:HEADLINES_MAX]
-    if chosen:
+    if chosen := _tiles(record, HEADLINES):
         yield el("h2", "Headline figures")
-        yield el("dl", (_tile(name, record.figures[name] * factor, unit) for name, factor, unit in chosen), class_="tiles")
+        yield el("dl", chosen[:HEADLINES_MAX], class_="tiles")
+
+
+def _tiles(record: Record, headlines: Iterable[tuple[str, float, str]]) -> list[Markup]:
+    figures = record.figures
+    return [_tile(name, figures[name] * factor, unit) for name, factor, unit in headlines if name in figures]
 
 
 def _tile(name: str, value: float, unit: str) -> Markup:
@@ -176,7 +193,7 @@ def _tile(name: str, value: float, unit: str) -> Markup:
     for ending in (", ms", ", µs", ", bytes", ", share of a core"):
         label = label.removesuffix(ending)
     if unit == "/s":
-        label = label.replace(" per second", "")
+        label = label.replace(" per second", "").removesuffix(" a second")
     shown = _short(value)
     return el("div", el("dt", label), el("dd", shown, " " if unit else None, el("small", unit) if unit else None))
 
@@ -198,6 +215,28 @@ def _certificate(record: Record) -> Iterable[Child]:
     yield el("div", el("table", el("tbody", rows)), class_="box")
     if record.notes:
         yield el("ul", (el("li", note) for note in record.notes), class_="small")
+
+
+def _money(record: Record) -> Iterable[Child]:
+    money = record.certificate.money
+    figures = _figure_rows(record, money=True)
+    if money is None and not figures:
+        return
+    yield el("h2", "Money")
+    if tiles := _tiles(record, MONEY_HEADLINES):
+        yield el("dl", tiles, class_="tiles")
+    if money is not None:
+        yield el(
+            "p",
+            "What was asked for, acknowledged, booked in the ledger, and received by every viewer; amounts are in the smallest "
+            "unit. The ledger was read from its database when the engine had stopped.",
+            class_="quiet small",
+        )
+        rows = [el("tr", el("th", label, scope="row"), _number(value)) for label, value in money_rows(money)]
+        yield el("div", el("table", el("tbody", rows)), class_="box")
+    if figures:
+        table = el("div", el("table", el("tbody", figures)), class_="box", tabindex="0")
+        yield el("details", el("summary", f"All {len(figures)} figures about money"), table)
 
 
 def _failed(record: Record) -> Iterable[Child]:
@@ -254,8 +293,8 @@ def _round_row(name: str, values: list[float], each: bool) -> Markup:
     return el("tr", el("th", FIGURES[name].label, scope="row"), map(_number, cells))
 
 
-def _figures(record: Record) -> Iterable[Child]:
-    rows = [
+def _figure_rows(record: Record, *, money: bool) -> list[Markup]:
+    return [
         el(
             "tr",
             el("th", figure.label, scope="row"),
@@ -263,9 +302,12 @@ def _figures(record: Record) -> Iterable[Child]:
             el("td", name, class_="quiet small"),
         )
         for name, figure in FIGURES.items()
-        if name in record.figures
+        if name in record.figures and figure.money == money
     ]
-    if rows:
+
+
+def _figures(record: Record) -> Iterable[Child]:
+    if rows := _figure_rows(record, money=False):
         yield el("h2", "Everything measured")
         table = el("div", el("table", el("tbody", rows)), class_="box", tabindex="0")
         yield el("details", el("summary", f"All {len(rows)} figures"), table)

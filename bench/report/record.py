@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import sys
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -41,11 +42,13 @@ class Figure:
 
     :ivar better: which way is better; None where neither is, or where it follows from the load.
     :ivar detail: of interest to who looks closer; files have it always, the terminal when asked.
+    :ivar money: shown apart.
     """
 
     label: str
     better: Literal["lower", "higher"] | None = None
     detail: bool = False
+    money: bool = False
 
 
 FIGURES: Final[dict[str, Figure]] = {
@@ -129,6 +132,33 @@ FIGURES: Final[dict[str, Figure]] = {
     "generator_late_p99_ms": Figure("generator late p99, ms"),
     "generator_late_max_ms": Figure("generator late max, ms", detail=True),
     "generator_delay_p99_ms": Figure("generator scheduling delay p99, ms", detail=True),
+    "gifts_offered": Figure("gifts offered", money=True),
+    "gifts_acknowledged": Figure("of these acknowledged", money=True),
+    "gifts_refused": Figure("of these refused for now", money=True),
+    "gifts_per_second": Figure("gifts acknowledged a second", "higher", money=True),
+    "paid_p50_ms": Figure("asked to acknowledged p50, ms", "lower", money=True),
+    "paid_p99_ms": Figure("asked to acknowledged p99, ms", "lower", money=True),
+    "paid_max_ms": Figure("asked to acknowledged max, ms", "lower", money=True),
+    "engine_cpu_us_per_gift": Figure("engine CPU per gift, deliveries included, µs", "lower", money=True),
+    "combos": Figure("combos", money=True),
+    "claims": Figure("claims of the red packet", money=True),
+    "claims_per_second": Figure("claims a second", money=True),
+    "claims_dropped": Figure("of these not answered, since it was over", money=True),
+    "winners": Figure("winners", money=True),
+    "emptied_ms": Figure("first claim to emptied, ms", "lower", money=True),
+    "rush_latency_p99_ms": Figure("latency p99 of comments during the claims, ms", "lower", money=True),
+    "before_latency_p99_ms": Figure("latency p99 of comments before, ms", "lower", money=True),
+    "after_latency_p99_ms": Figure("latency p99 of comments after, ms", "lower", money=True),
+    "rush_latency_to_before": Figure("latency p99 of comments, during the claims to before", "lower", money=True),
+    "rush_cpu_to_before": Figure("engine CPU, with the red packet to before", "lower", money=True),
+    "ledger_groups": Figure("transactions", money=True, detail=True),
+    "ledger_group_mean": Figure("booked in one transaction, mean", money=True),
+    "ledger_group_max": Figure("booked in one transaction, most", money=True),
+    "ledger_commit_mean_ms": Figure("transaction mean, ms", "lower", money=True, detail=True),
+    "ledger_commit_p50_ms": Figure("transaction p50, ms", "lower", money=True),
+    "ledger_commit_p99_ms": Figure("transaction p99, ms", "lower", money=True),
+    "ledger_commit_max_ms": Figure("transaction max, ms", "lower", money=True, detail=True),
+    "ledger_cpu_us_per_entry": Figure("CPU of the database server per entry, µs", "lower", money=True),
 }
 """Every figure a run can have, in the order in which they are shown."""
 
@@ -211,7 +241,7 @@ def together(records: list[Record]) -> Record:
 
     whole = sorted(records, key=weight)[(len(records) - 1) // 2]
     rounds = [record.figures for record in records]
-    certificate = Certificate(**asdict(records[0].certificate))
+    certificate = deepcopy(records[0].certificate)
     for record in records[1:]:
         certificate.merge(record.certificate)
     names = [name for name in FIGURES if all(name in figures for figures in rounds)]

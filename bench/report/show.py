@@ -5,7 +5,7 @@ Owns the words and colours. Must not know how anything was measured.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
@@ -17,8 +17,9 @@ from rich.table import Table
 
 from bench.certificate import Certificate
 from bench.report.record import FIGURES, Record
+from bench.settlement import Money
 
-__all__ = ["Show", "certificate_rows", "faults_text", "number"]
+__all__ = ["Show", "certificate_rows", "faults_text", "money_rows", "number"]
 
 LIVE_SECONDS = 0.25
 """Time between two pictures of the live table: each costs the machine that is being measured."""
@@ -101,12 +102,13 @@ class Show:
         table.add_column(style="cyan")
         table.add_column(justify="right")
         for name, figure in FIGURES.items():
-            if name in record.figures and (self._details or not figure.detail):
+            if name in record.figures and not figure.money and (self._details or not figure.detail):
                 table.add_row(figure.label, number(record.figures[name]))
         self.console.print(table)
         for note in record.notes:
             self.line(note)
-        self._certificate(record.certificate)
+        self._rows("delivery certificate", certificate_rows(record.certificate))
+        self._money(record)
         if record.bottleneck:
             self.console.print(
                 f"[bold red]The generator was the bottleneck (busy {record.figures['generator_busy']:.0%}): the engine can do "
@@ -121,11 +123,22 @@ class Show:
         else:
             self.console.print(f"[bold red]Verification failed: {faults_text(record.certificate)}[/]")
 
-    def _certificate(self, certificate: Certificate) -> None:
-        table = Table(title="delivery certificate", title_justify="left", show_header=False)
+    def _money(self, record: Record) -> None:
+        figures = [
+            (figure.label, number(record.figures[name]))
+            for name, figure in FIGURES.items()
+            if name in record.figures and figure.money and (self._details or not figure.detail)
+        ]
+        if figures:
+            self._rows("money", figures)
+        if record.certificate.money is not None:
+            self._rows("money certificate", money_rows(record.certificate.money))
+
+    def _rows(self, title: str, rows: Iterable[tuple[str, str]]) -> None:
+        table = Table(title=title, title_justify="left", show_header=False)
         table.add_column(style="cyan")
         table.add_column(justify="right")
-        for label, value in certificate_rows(certificate):
+        for label, value in rows:
             table.add_row(label, value)
         self.console.print(table)
 
@@ -163,6 +176,33 @@ def certificate_rows(certificate: Certificate) -> Iterator[tuple[str, str]]:
         yield "bytes read on them", f"{certificate.bytes_read:,}"
         written = certificate.bytes_written
         yield "bytes the engine says it wrote", "not told" if written is None else f"{written:,}"
+
+
+def money_rows(money: Money) -> Iterator[tuple[str, str]]:
+    """Label and value of each line of the money's certificate; lines of no importance when zero are left out then."""
+    for name, label in (
+        ("entries", "entries in the ledger, each at every viewer as it is there"),
+        ("offered", "gifts offered"),
+        ("acknowledged", "gifts acknowledged"),
+        ("gifts", "gifts in the ledger"),
+        ("gifts_amount", "their amount"),
+        ("combos", "combos, each with its totals"),
+        ("packets", "red packets"),
+        ("claims", "claims"),
+        ("winners", "viewers who were told of a share"),
+        ("repeated", "who claimed again, and were told the same"),
+        ("claims_dropped", "claims not answered, since everybody learns the end from one event"),
+        ("shares", "shares in the ledger, one for each user"),
+        ("shares_amount", "their amount"),
+        ("due_amount", "gifts and shares × viewers entitled to see them, amount"),
+        ("received_amount", "received, viewer by viewer, amount"),
+    ):
+        if value := getattr(money, name):
+            yield label, f"{value:,}"
+        if name == "acknowledged":
+            yield from ((f"gifts refused with code {code}", f"{count:,}") for code, count in money.refused.items())
+        if name == "claims":
+            yield from ((f"claims refused with code {code}", f"{count:,}") for code, count in money.claims_refused.items())
 
 
 def faults_text(certificate: Certificate) -> str:

@@ -14,10 +14,12 @@ import signal
 import tomllib
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgpack
+from fake_bank import MONEY_FAULTS, Bank
 
 from bench.generator.wire import BINARY, CLOSE, TEXT, accept_of, server_frame
 from engine.schema import handle_of
@@ -26,8 +28,11 @@ FAULTS = (
     *("none", "drop", "lose", "tail", "double", "echo", "swap", "shuffle"),
     *("late", "alter", "hole", "gap", "gaps", "close", "refuse", "bytes", "likes"),
     *("deaf", "reaction", "miscount", "silence", "notice"),
+    *MONEY_FAULTS,
 )
 TICK_SECONDS = 0.008
+SWEEP_SECONDS = 0.1
+"""Between two looks at what is over."""
 VICTIM = 1
 """Which viewer meets a fault that only one meets: the second to join."""
 BROKEN_BATCH = 3
@@ -67,8 +72,9 @@ class Room:
 
 
 class Server:
-    def __init__(self, fault: str, limited: bool) -> None:
+    def __init__(self, fault: str, limited: bool, bank: Bank | None) -> None:
         self.fault = fault
+        self.bank = bank
         self.limited = limited
         self.rooms: dict[str, Room] = {}
         self.dropped = False
@@ -102,6 +108,28 @@ class Server:
         peer.send([35, ref, 0, room.offset + broken * (self.fault == "drop"), "", 0])
         if broken and self.fault == "echo":
             self.append(room, event)
+
+    def shown(self, room: Room, event: list[Any]) -> int:
+        self.append(room, event)
+        return room.offset
+
+    def spent(self, room: Room, peer: Peer, message: list[Any]) -> None:
+        assert self.bank is not None
+        show = partial(self.shown, room)
+        match message:
+            case [18, ref, _, gift, count, to]:
+                answer = self.bank.give(room.name, peer.user, ref, gift, count, to, show)
+            case [19, ref, _, packet]:
+                answer = self.bank.claim(room.name, peer.user, ref, packet, show)
+            case [20, ref, _, total, shares, split]:
+                answer = self.bank.pack(room.name, peer.user, ref, total, shares, split, show)
+        if answer is not None:
+            peer.send(answer)
+
+    def sweep(self) -> None:
+        assert self.bank is not None
+        self.bank.sweep(lambda name: partial(self.shown, self.rooms[name]))
+        asyncio.get_running_loop().call_later(SWEEP_SECONDS, self.sweep)
 
     def append(self, room: Room, event: list[Any], lost: bool = False) -> None:
         self.schedule(room)
@@ -187,6 +215,7 @@ class Peer(asyncio.Protocol):
         self.upgraded = self.text = False
         self.written = 0
         self.room: Room | None = None
+        self.user = f"u{id(self)}"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -235,7 +264,7 @@ class Peer(asyncio.Protocol):
             case [1, ref, name, *_]:
                 self.room = room = self.server.rooms.setdefault(name, Room(name))
                 room.viewers.append(self)
-                self.send([32, ref, handle_of(name), f"session-{id(self):016x}", "u", "viewer", False, 25_000])
+                self.send([32, ref, handle_of(name), f"session-{id(self):016x}", self.user, "viewer", False, 25_000])
                 self.send([33, handle_of(name), name, 1, room.offset - len(room.pending), 0, [0, 0], 25_000, {}, [], []])
             case [3, ref, _, body]:
                 assert self.room is not None
@@ -246,12 +275,22 @@ class Peer(asyncio.Protocol):
             case [11, ref, _, body]:
                 assert self.room is not None
                 self.server.noticed(self.room, self, ref, body)
+            case [18 | 19 | 20, *_]:
+                assert self.room is not None
+                self.server.spent(self.room, self, message)
 
 
 async def serve(fault: str, config: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     edge = config["edge"]
-    server = Server(fault, "room_events_per_second" in config["limits"])
+    bank = None
+    if config["ledger"]["url"]:
+        gifts = config.get("gifts", {}).items()
+        prices = {name: (gift["price"], int(gift.get("combo_seconds", 5.0) * 1000)) for name, gift in gifts}
+        bank = Bank(config["ledger"]["url"], prices, fault)
+    server = Server(fault, "room_events_per_second" in config["limits"], bank)
+    if bank is not None:
+        server.sweep()
     listener = await loop.create_server(lambda: Peer(server), edge["host"], edge["port"])
     port = listener.sockets[0].getsockname()[1]
     listening = {"event": "listening", "host": edge["host"], "port": port, "pid": os.getpid(), "viewers_max": 32}
@@ -260,6 +299,8 @@ async def serve(fault: str, config: dict[str, Any]) -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()
     listener.close()
+    if bank is not None:
+        bank.close()
     told = {"orderly": server.orderly, "orderly_bytes": server.orderly_bytes + (fault == "bytes")}
     print(json.dumps({"event": "stopped", "statistics": {"edge": told}}), flush=True)
 

@@ -13,7 +13,7 @@ import msgpack
 from bench.generator.body import Bodies, Claim
 from bench.generator.receiver import JOIN_REF, Viewer
 from bench.generator.swarm import Swarm
-from bench.generator.verify import Tally
+from bench.generator.tally import Tally
 from bench.generator.wire import BINARY, accept_of, server_frame
 
 __all__ = ["HANDLE", "Pipe", "Table"]

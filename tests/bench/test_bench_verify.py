@@ -15,7 +15,7 @@ from tables import HANDLE, Table
 from bench.generator.body import BODY_BYTES_MIN, Bodies, Claim
 from bench.generator.corpus import CORPORA, lines
 from bench.generator.receiver import ViewerState
-from bench.generator.verify import Clock
+from bench.generator.tally import Clock
 from bench.generator.wire import BINARY, CLOSE, server_frame
 from bench.histogram import Histogram
 from bench.limit import limit_frame
