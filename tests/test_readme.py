@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -34,10 +35,25 @@ def test_the_configuration_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert settings.moderation.lists == (WordList(file="words.txt", action="hold"),)
 
 
-def test_the_program_runs() -> None:
-    done = subprocess.run([sys.executable, "-c", block("room.py")], capture_output=True, text=True, timeout=60, check=False)
+def run(name: str, directory: Path) -> str:
+    program = [sys.executable, "-c", block(name)]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False, cwd=directory, env=environ)
     assert done.returncode == 0, done.stderr
-    assert "Moderated(" in done.stdout
+    return done.stdout
+
+
+def test_the_program_runs(tmp_path: Path) -> None:
+    assert "Moderated(" in run("room.py", tmp_path)
+
+
+def test_the_program_about_money_runs(tmp_path: Path) -> None:
+    (tmp_path / "money.toml").write_text(block("money.toml"), encoding="utf-8")
+    *shares, givers = run("money.py", tmp_path).splitlines()
+    assert sum(int(share.split()[1]) for share in shares) == 100
+    assert "user='anna'" in givers
+    assert "given=70" in givers
+    assert (tmp_path / "evening.db").exists()
 
 
 REQUESTS = re.findall(r"`(\[\d+, .*?\])`", ROOM) + re.findall(r"^→ (\[.*?\]) ", ROOM, re.MULTILINE)
