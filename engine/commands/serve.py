@@ -45,8 +45,10 @@ async def run_node(settings: Any, as_json: bool, beside: Callable[[Any], Awaitab
     :param beside: runs with the node while it serves; if it returns True the node stops as if told to.
     """
     from engine.greeting import STOPPING, greeting, say
+    from engine.interpreter import settle
     from engine.node import open_node
 
+    settle(settings)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             async with open_node(settings) as node:

@@ -199,7 +199,7 @@ class Outbox:
         if past.recent:
             marks = await self._recover(room, past.recent)
         asking = {entry.number: entry for entry in past.packets if _packet(entry.event).phrase}
-        if asking and room.phase is Phase.OPENING:
+        if asking:
             await self._listen(room, position.epoch, asking)
         again = {mark.number for mark in marks if mark.offset > position.offset}
         for entry in past.packets:
@@ -213,6 +213,9 @@ class Outbox:
             # Of another epoch: whatever is kept of this one is later, or was said just before.
             offset = entry.offset if entry.epoch == epoch else 0
             room.till.phrases.watch(number, _packet(entry.event).phrase, offset)
+        if room.phase is not Phase.OPENING:
+            # It has heard what was said.
+            return
         after = min(entry.offset if entry.epoch == epoch else 0 for entry in packets.values())
         while True:
             head, events = await self._broker.history(room.name, after, PAGE)

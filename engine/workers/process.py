@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import trio
 
+from engine.interpreter import settle
 from engine.workers import lines
 from engine.workers.channel import Beat, Channel, Order, Start
 
@@ -44,6 +45,7 @@ async def _run(role: str, main: Main, sock: socket.socket) -> None:
             lines.configure(start.settings.log, role)
             if start.cpu >= 0:
                 os.sched_setaffinity(0, {start.cpu})
+            settle(start.settings, hub=role == "hub")
             async with trio.open_nursery() as nursery:
                 if hang_seconds := start.settings.node.hang_seconds:
                     shortest, longest = _BEAT_SECONDS

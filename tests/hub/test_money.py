@@ -438,3 +438,34 @@ async def test_with_redis_there_is_no_money_in_a_file_of_one_node(autojump_clock
         assert "PostgreSQL" in edge.reply(1).text
         with pytest.raises(Refused, match="PostgreSQL"):
             await harness.hub.money.cancel(ROOM, 1)
+
+
+async def test_a_phrase_counts_also_after_the_history_was_lost(autojump_clock: MockClock) -> None:
+    brokers: list[MemoryBroker] = []
+
+    def broker(deliver: Deliver) -> MemoryBroker:
+        brokers.append(MemoryBroker(BrokerSettings(), deliver, now_ms))
+        return brokers[0]
+
+    async with open_hub(gifts=GIFTS, ledger=FREE, broker=broker) as harness:
+        edge = await opened(harness)
+        for ref in range(1, 6):
+            edge.comment(ROOM, "x", f"{ref}", ref)
+        edge.request(ROOM, "boss", Pack(10, 0, 10, 5, "equal", phrase="恭喜"), viewer=10)
+        await trio.sleep(0.5)
+        edge.comment(ROOM, "anna", "恭喜恭喜", 11)
+        await trio.sleep(0.5)
+        stream = brokers[0]._streams[ROOM]
+        stream.epoch, stream.head, stream.size = stream.epoch + 1, 0, 0
+        for kept in (stream.events, stream.times, stream.keys):
+            kept.clear()
+        brokers[0]._records.clear()
+        edge.comment(ROOM, "x", "新的开始", 12)
+        await trio.sleep(1)
+        edge.comment(ROOM, "bob", "恭喜", 13)
+        await trio.sleep(1)
+        for ref, user in ((14, "anna"), (15, "bob"), (16, "carl")):
+            claim(edge, user, ref, 1)
+        await trio.sleep(1)
+        assert (paid(edge, 14)[2], paid(edge, 15)[2]) == (2, 2)
+        assert edge.reply(16).code == Code.CONDITION
