@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PATIENCE", "ROOMCAST", "Running", "assert_calm", "environment", "roomcast", "serving"]
+__all__ = ["PATIENCE", "ROOMCAST", "Running", "assert_calm", "environment", "roomcast", "serving", "typed"]
 
 ROOMCAST = (sys.executable, "-W", "error", "-m", "engine")
 PATIENCE = 60
@@ -35,6 +36,28 @@ def roomcast(*arguments: str, cwd: Path | None = None, **more: str) -> subproces
         cwd=cwd,
         env=environment(**more),
     )
+
+
+def typed(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """The same without a process of its own, which takes a second to begin: for tests of what many commands say."""
+    from engine.cli import main
+
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    before, status = (dict(os.environ), sys.argv), 0
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            os.environ.clear()
+            os.environ.update(environment(**more))
+            sys.argv = ["roomcast", *arguments]
+            main()
+        except SystemExit as ended:
+            status = ended.code if isinstance(ended.code, int) else 1
+        finally:
+            os.environ.clear()
+            os.environ.update(before[0])
+            sys.argv = before[1]
+    said = (stream.buffer.getvalue().decode() for stream in (out, err))
+    return subprocess.CompletedProcess(arguments, status, *said)
 
 
 class Running:

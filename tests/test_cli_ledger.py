@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shell import Running, roomcast, serving
+from shell import Running, roomcast, serving, typed
 from typer.testing import CliRunner
 
 from engine.access import mint
@@ -45,7 +45,7 @@ class Shop:
 
     def run(self, *arguments: str, user: str = "") -> subprocess.CompletedProcess[str]:
         token = {"ROOMCAST_TOKEN": self.token(user)} if user else {}
-        return roomcast(*arguments, **self.environment, **token)
+        return typed(*arguments, **self.environment, **token)
 
     def live(self, *arguments: str, user: str = "") -> subprocess.CompletedProcess[str]:
         return self.run(*arguments, "--url", self.url, user=user)

@@ -63,6 +63,8 @@ class Database:
         self.path: Final = _path(self._url)
         """Of the SQLite file; None: PostgreSQL."""
         self._engines: dict[bool, Engine] = {}
+        self._file: tuple[int, int] | None = None
+        """Which file it is that was opened."""
 
     def read(self, do: Callable[[Connection], T]) -> T:
         """What ``do`` returns, from one transaction that writes nothing. Raises `LedgerError`."""
@@ -72,7 +74,10 @@ class Database:
         """What ``do`` returns, of a transaction that is committed if it returns. It may be called several times, each time
         after nothing of it has happened: when others have the same key, or the connection was lost before the end. Raises
         `LedgerError`: nothing was committed; or, if the connection was lost at the end, it is not known."""
-        return self._run(do, writes=True)
+        self._look()
+        done = self._run(do, writes=True)
+        self._look()
+        return done
 
     def create(self, do: Callable[[Connection], T]) -> T:
         """As `write`, in a SQLite file that may have to be made."""
@@ -86,6 +91,25 @@ class Database:
         """Close the connections that nobody uses, and those in use when they are given back."""
         for engine in self._engines.values():
             engine.dispose()
+
+    def _look(self) -> None:
+        """Raise `LedgerError` if the SQLite file is not the one that was opened: SQLite would go on with one that was removed,
+        which is gone with this process."""
+        if self.path is None:
+            return
+        try:
+            status = self.path.stat()
+        except OSError:
+            found = None
+        else:
+            found = status.st_dev, status.st_ino
+        if self._file is None:
+            self._file = found
+        elif found != self._file:
+            self.close()
+            self._engines.clear()
+            self._file = None
+            raise LedgerError(f"{self.path} was moved, removed or replaced while it was in use: put it back")
 
     def _run(self, do: Callable[[Connection], T], *, writes: bool, engine: Engine | None = None) -> T:
         if engine is None and (engine := self._engines.get(writes)) is None:
