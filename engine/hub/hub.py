@@ -111,8 +111,7 @@ class Hub:
         self.broker = self._rooms.broker
         self._publisher = Publisher(self.broker, settings.limits.pending_events, self._flush)
         self._ballots = Ballots(self.broker, settings.limits.pending_events, self._flush)
-        recent_ms = int(settings.ledger.recent_seconds * 1000)
-        self._outbox = Outbox(self.broker, self._rooms, lambda: self._lane, recent_ms, self._spawn)
+        self._outbox = Outbox(self.broker, self._rooms, lambda: self._lane, settings, self._spawn)
         self._lane = lane(settings.ledger, self._outbox.publish, now_ms, self._flush, fault=ledger_fault(settings))
         self._catalogue = Catalogue(settings.gifts, self._lane)
         self.money = Money(settings.ledger, self._catalogue, self._lane, now_ms, self._rooms.ranked, self._spawn)

@@ -31,6 +31,7 @@ from engine.hub.rules import kind_of
 from engine.ledger.lane import Lane
 from engine.ledger.values import Entry, Giver, Mark
 from engine.schema import BACKSTAGE, EVERYWHERE, EventKind, PacketEndEvent, PacketEvent
+from engine.settings import Settings
 
 if TYPE_CHECKING:
     from engine.ledger.store import Store
@@ -65,14 +66,17 @@ class Outbox:
     """
 
     def __init__(
-        self, broker: Broker, rooms: Rooms, lane: Callable[[], Lane], recent_ms: int, spawn: Callable[..., None]
+        self, broker: Broker, rooms: Rooms, lane: Callable[[], Lane], settings: Settings, spawn: Callable[..., None]
     ) -> None:
         self._broker = broker
         self._rooms = rooms
         self._lane = lane
-        self._recent_ms = recent_ms
+        self._recent_ms = int(settings.ledger.recent_seconds * 1000)
+        self._log_seconds = settings.room.log_seconds
         self._spawn = spawn
         self._owed: dict[HubRoom, None] = {}
+        self._origins: dict[str, tuple[int, int, float]] = {}
+        """Epoch and offset after which a room's money was published again, and when."""
 
     # -- what was booked ----------------------------------------------------------------------------------------------
 
@@ -155,11 +159,17 @@ class Outbox:
 
     # -- what was lost ------------------------------------------------------------------------------------------------
 
-    async def restore(self, room: HubRoom, position: Position) -> None:
+    async def restore(self, room: HubRoom, position: Position) -> int:
         """A room is about to open, or to go on in another epoch, at a position: publish what it does not have, after that.
-        Raises `Unavailable`."""
+        Returns after which offset this was, also when it was not long ago that the room was open: who comes from an epoch that
+        is over begins there. Raises `Unavailable`."""
         if room.name == EVERYWHERE or room.name.endswith(BACKSTAGE) or not self._lane().opened:
-            return
+            return position.offset
+        await self._restore_or_owe(room, position)
+        epoch, offset, _ = self._origins.get(room.name, (0, 0, 0.0))
+        return min(offset, position.offset) if epoch == position.epoch else position.offset
+
+    async def _restore_or_owe(self, room: HubRoom, position: Position) -> None:
         if not self._owed:
             try:
                 await self._restore(room, position)
@@ -232,9 +242,17 @@ class Outbox:
         again = [entry for entry in recent if entry.number not in kept and entry.event]
         if again:
             log.info("money_restored", extra={"room": room.name, "entries": len(again), "first": again[0].number})
+            self._begins(room.name, head)
             marks += await self._publish(again)
         self._lane().mark(marks)
         return marks
+
+    def _begins(self, name: str, head: Position) -> None:
+        """What was lost is published again after this position."""
+        now = trio.current_time()
+        self._origins = {room: origin for room, origin in self._origins.items() if now - origin[2] < self._log_seconds}
+        if self._origins.get(name, (0, 0, 0.0))[0] != head.epoch:
+            self._origins[name] = head.epoch, head.offset, now
 
     async def _kept(self, name: str, numbers: set[int]) -> tuple[Position, dict[int, int]]:
         """Where the room stands, and the offsets of those entries that its history has."""

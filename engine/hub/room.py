@@ -76,7 +76,7 @@ class HubRoom:
         everything up to `position`.
     :ivar wake: when `service` is to be called next, infinity if never.
     :ivar counts: what the broker is to be told.
-    :ivar origin: offset after which it began to show this epoch.
+    :ivar origin: offset after which this hub began to show this epoch, now or when the room was open before.
     :ivar rules: what holds here.
     :ivar till: what is known of its money.
     :ivar redactions: how often events went; what was read before one must not be shown after it.
@@ -198,10 +198,13 @@ class HubRoom:
         """First and last offset of a hole in what the broker delivered."""
         return self._sequencer.missing
 
-    def open(self, position: Position, now: float) -> None:
-        """Begin at the broker's position."""
+    def open(self, position: Position, now: float, origin: int) -> None:
+        """Begin at the broker's position.
+
+        :param origin: see `origin`.
+        """
         self._sequencer = Sequencer(position)
-        self.origin = position.offset
+        self.origin = origin
         self._began_at = now
         self._batcher = Batcher(position.offset, self._settings)
         self._tail.clear()
@@ -470,11 +473,11 @@ class HubRoom:
         self._batcher.skip(before)
         self.send(self.frames.gap(self._sequencer.epoch, first, before - 1, "history"))
 
-    def restart(self, position: Position, now: float) -> None:
+    def restart(self, position: Position, now: float, origin: int) -> None:
         """The history was lost: end the old epoch for everybody, and go on at ``position``."""
         self.flush(now)
         old = self.position
-        self.open(position, now)
+        self.open(position, now, origin)
         self.send(self.frames.restart(old, position, self.time(), self._revision))
         self.send_snapshot()
 

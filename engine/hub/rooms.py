@@ -62,7 +62,7 @@ class Rooms:
         noticed: Callable[[HubRoom, int], None],
         overdue: Callable[[HubRoom, int], None],
         left: Callable[[HubRoom], None],
-        restore: Callable[[HubRoom, Position], Awaitable[None]],
+        restore: Callable[[HubRoom, Position], Awaitable[int]],
         stale: Callable[[HubRoom], None],
         turn_over: Callable[[], None],
     ) -> None:

@@ -35,7 +35,7 @@ class Upstream:
     :param noticed: called with the offset of a notice that asks for receipts.
     :param amended: called when a room's record has changed.
     :param restore: waited for before a room opens at the broker's position, again after a restart: what the history has lost
-        and must not is published again, after that position.
+        and must not is published again, after that position. Returns where the room's present epoch began to be shown.
     :param turn_over: called after each step, to hand over what rooms sent.
     """
 
@@ -47,7 +47,7 @@ class Upstream:
         ready: Callable[[HubRoom], None],
         noticed: Callable[[HubRoom, int], None],
         amended: Callable[[HubRoom], None],
-        restore: Callable[[HubRoom, Position], Awaitable[None]],
+        restore: Callable[[HubRoom, Position], Awaitable[int]],
         turn_over: Callable[[], None],
     ) -> None:
         self.broker = broker(self._deliver)
@@ -160,7 +160,7 @@ class Upstream:
         position = await self.broker.subscribe(room.name)
         if self._rooms.get(room.name) is not room:
             return
-        await self._restore(room, position)
+        origin = await self._restore(room, position)
         if self._rooms.get(room.name) is not room:
             return
         recent = None
@@ -170,7 +170,7 @@ class Upstream:
             if self._rooms.get(room.name) is not room:
                 return
         if room.phase is Phase.OPENING:
-            room.open(position, self._clock())
+            room.open(position, self._clock(), origin)
             if recent is not None:
                 room.recall(recent)
             # Before anybody is let in.
@@ -180,7 +180,7 @@ class Upstream:
             room.send_snapshot()
         else:
             log.warning("epoch_changed", extra={"room": room.name, "old": room.position.epoch, "new": position.epoch})
-            room.restart(position, self._clock())
+            room.restart(position, self._clock(), origin)
         early, room.early = room.early, []
         for events in early:
             if events.epoch == position.epoch:

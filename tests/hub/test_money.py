@@ -17,7 +17,7 @@ from engine.errors import Code, Refused
 from engine.hub.actor import Actor
 from engine.hub.spending import Spend
 from engine.ledger.split import commitment, shares
-from engine.link.messages import Packets, PrivateTo, Request
+from engine.link.messages import Backfill, FetchBackfill, Packets, PrivateTo, Request, SharedSnapshot
 from engine.schema import Author, Change, Claim, EventKind, Give, Moderate, Pack, ReadGifts, ReadGivers
 from engine.settings import BrokerSettings, GiftSettings, LedgerSettings, RedisSettings
 
@@ -469,3 +469,25 @@ async def test_a_phrase_counts_also_after_the_history_was_lost(autojump_clock: M
         await trio.sleep(1)
         assert (paid(edge, 14)[2], paid(edge, 15)[2]) == (2, 2)
         assert edge.reply(16).code == Code.CONDITION
+
+
+async def test_where_a_room_began_is_known_also_when_it_was_closed_in_between(autojump_clock: MockClock) -> None:
+    store = FakeStore()
+    async with open_hub(gifts=GIFTS, ledger=FREE, store=store) as harness:
+        edge = await opened(harness)
+        give(edge, "anna", 1)
+        await trio.sleep(1)
+        async with harness.hub.opened(ROOM) as room:
+            book = harness.hub.money._gift(room, Actor(Author("ghost"), VIEWER, "session-ghost", 9), Give(9, 0, "car"))
+        store.commit([book], [], now_ms())
+    async with open_hub(gifts=GIFTS, ledger=FREE, store=store) as harness:
+        # The outbox is published before anybody comes back.
+        await trio.sleep(5)
+        edge = await opened(harness)
+        (snapshot,) = edge.of(SharedSnapshot)
+        assert (snapshot.offset, snapshot.origin) == (2, 0)
+        edge.send(FetchBackfill(ROOM, snapshot.epoch, 0, 3, 0, True))
+        await settle()
+        (past,) = edge.of(Backfill)
+        assert [event[2] for _, _, frame in past.batches for event in decode(frame)[0][6]] == [1, 2]
+        assert decode(past.snapshot)[0][4] == 0
