@@ -30,6 +30,39 @@ TEXTS: list[tuple[items.Item, str]] = [
     (items.Held(*AT, GUEST, "s", 5, HELD, "word"), "      12  held  u1: 坏话  (word)"),
     (items.Presence(*AT, HOST, True), "      12  -- 主播 (host) is here"),
     (items.Presence(*AT, HOST, False), "      12  -- 主播 (host) has left"),
+    (items.Gift(*AT, GUEST, 8, 5, "rose", 9, 468, "", 8, 9, 5_000, 468), "      12  $$ u1 gives rose ×9 = 468  (entry 8)"),
+    (
+        items.Gift(*AT, HOST, 1_009, 5, "花", 1, 52_000, "u9", 8, 10, 5_000, 520),
+        "      12  $$ 主播 (host) gives 花 ×1 to u9 = 52,000, combo ×10  (entry 1009)",
+    ),
+    (
+        items.Combo(*AT, GUEST, 9, 8, "rose", "u9", 99, 5_148),
+        "      12  $$ u1 gave rose ×99 to u9 = 5,148 in a combo  (entry 9)",
+    ),
+    (
+        items.Correction(*AT, HOST, 10, 8, "u1", -468, 0, "退"),
+        "      12  $$ 主播 (host) corrects entry 8 of u1 by -468  (entry 10): 退",
+    ),
+    (items.Correction(*AT, HOST, 10, 8, "u1", 5, 0), "      12  $$ 主播 (host) corrects entry 8 of u1 by +5  (entry 10)"),
+    (
+        items.Packet(*AT, HOST, 11, 5, 8_888, 66, "random", 0, 2**52, False, "", "恭喜\x1b发财", "00"),
+        "      12  $$ 主播 (host) gives a red packet, 8,888 in 66 shares  (entry 11): 恭喜 发财",
+    ),
+    (
+        items.Packet(*AT, HOST, 11, 5, 6, 6, "equal", 2**52, 2**52, True, "红包来", "", "00"),
+        "      12  $$ 主播 (host) gives a red packet, 6 in 6 shares, alike, opens at 4503599627370496, for followers, "
+        "for who says 红包来  (entry 11)",
+    ),
+    (items.Share(*AT, GUEST, 12, 11, 3, 1_288), "      12  $$ u1 gets 1,288, share 3 of red packet 11  (entry 12)"),
+    (
+        items.PacketEnd(*AT, HOST, 13, 11, "emptied", 66, 0, "00"),
+        "      12  $$ red packet 11 of 主播 (host) is over: emptied after 66 shares  (entry 13)",
+    ),
+    (
+        items.PacketEnd(*AT, HOST, 13, 11, "expired", 2, 5_000, "00"),
+        "      12  $$ red packet 11 of 主播 (host) is over: expired after 2 shares, 5,000 go back  (entry 13)",
+    ),
+    (items.Omitted(7, 3, 3, 4), "    -- 3 known already"),
     (items.Unknown(*AT, 77, (1,)), "      12  -- an event of kind 77, which this version does not know"),
     (items.Omitted(7, 3, 5, 1), "    -- 3..5 deleted"),
     (items.Omitted(7, 3, 3, 9), "    -- 3 reason 9"),
@@ -61,6 +94,20 @@ def test_for_programs(item: items.Item) -> None:
     line = as_json(item)
     assert "\n" not in line
     assert json.loads(line)["type"] == type(item).__name__.lower()
+
+
+def test_a_terminal_that_shows_chinese_shows_money() -> None:
+    for item, text in TEXTS:
+        if isinstance(item, (items.Gift, items.Combo, items.Correction, items.Packet, items.Share, items.PacketEnd)):
+            assert text.encode("gbk").decode("gbk") == as_text(item)
+
+
+def test_who_gave_most_is_told_when_it_changes() -> None:
+    before = items.Counters(1, 2, givers=(items.Giver("u1", "", 5),))
+    after = items.Counters(1, 2, givers=tuple(items.Giver(f"u{number}", f"名{number}", 9_000 - number) for number in range(10)))
+    assert as_text(before, before) == "    -- 1 likes, 2 viewers"
+    assert as_text(after, before) == "    -- 1 likes, 2 viewers, most given by 名0 9,000, 名1 8,999, 名2 8,998"
+    assert json.loads(as_json(before))["givers"] == [{"user": "u1", "name": "", "given": 5}]
 
 
 def test_counters_tell_people_what_has_changed_and_programs_everything() -> None:

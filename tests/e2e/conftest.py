@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
+from psycopg import sql
 
+from bench.postgresproc import FORGETFUL, PostgresProcess, postgres_server
 from bench.redisproc import redis_server
 from engine.node import Node, open_node
 from engine.settings import Settings
@@ -72,7 +75,24 @@ def redis(redis_url: str) -> dict[str, Any]:
     return {"url": redis_url, "prefix": f"test-{uuid4().hex}", "totals_seconds": 0.02}
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresProcess]:
+    """One server for all."""
+    with tempfile.TemporaryDirectory() as directory, postgres_server(Path(directory), *FORGETFUL) as server:
+        yield server
+
+
+@pytest.fixture
+def shared_ledger(postgres: PostgresProcess) -> str:
+    """A database for a ledger that several nodes share, which this test has for itself."""
+    name = f"test{uuid4().hex}"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return postgres.url_of(name)
+
+
 @pytest.fixture
 def foreign(request: pytest.FixtureRequest, ws_home: Path) -> Foreign:
     """People in a room, every other one with `websockets`, the rest with Node's `ws`; who begins differs by link."""
-    return partial(open_people, ws_home, bool(request.node.callspec.params.get("running")))
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    return partial(open_people, ws_home, bool(parameters.get("running")))

@@ -14,7 +14,8 @@ import pytest
 import trio
 
 from bench.redisproc import redis_server
-from engine.errors import Close, Code
+from engine.errors import Close, Code, Refused
+from engine.hub.spending import Spend
 from engine.node import Node, open_node
 from engine.settings import Settings, WordList
 from engine.ws import Opcode, client_frame
@@ -22,21 +23,26 @@ from engine.ws import Opcode, client_frame
 from .conftest import Connect, Running
 from .nodes import lively
 from .people import live, token
+from .shop import CAR, shop, sqlite, until_entry
 from .transports import Gone
 from .viewers import (
     ASK,
     CHANGE,
+    CLAIM,
     COMMENT,
+    GIVE,
     JOIN,
     JSON,
     LEAVE,
     LIKE,
     MODERATE,
     MSGPACK,
+    PACK,
     PATIENCE,
     PING,
     READ_HISTORY,
     VOTE,
+    Paid,
     Reply,
     Viewer,
     open_viewer,
@@ -186,7 +192,7 @@ async def test_invalid(running: Running, codec: str) -> None:
                 await unharmed(viewer)
 
 
-@pytest.mark.parametrize("kind", [0, 18, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 2**40, -1])
+@pytest.mark.parametrize("kind", [0, 23, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 2**40, -1])
 async def test_unknown_kind_and_forged_kinds_of_the_server(running: Running, codec: str, kind: int) -> None:
     async with (
         running(lively()) as node,
@@ -361,6 +367,63 @@ async def test_unavailable_while_the_broker_is_out_of_reach(running: Running, co
             await viewer.until(lambda: "back" in viewer.bodies)
 
 
+async def test_the_codes_about_money(running: Running, connect: Connect, codec: str, tmp_path: Path) -> None:
+    async def charge(spend: Spend) -> str | None:
+        return "余额不足" if spend.user == "poor" else None
+
+    async with (
+        running(shop(sqlite(tmp_path), ledger={"spend": "hook"})) as node,
+        connect(node.url, codec) as anna,
+        connect(node.url, codec) as poor,
+    ):
+        await anna.join("r", token=token("anna"))
+        await poor.join("r", token=token("poor"))
+        assert (await anna.refused(GIVE, CAR)).code == Code.FORBIDDEN
+        node.on_spend = charge
+        reply = await poor.refused(GIVE, CAR)
+        assert (reply.code, reply.text) == (Code.UNPAID, "余额不足")
+        assert (await anna.refused(GIVE, "unicorn")).code == Code.NOT_FOUND
+        await anna.spend(GIVE, CAR, ref=5)
+        assert (await anna.refused(GIVE, CAR, 2, ref=5)).code == Code.CONFLICT
+        early = await anna.spend(PACK, 10, 2, "equal", 60_000)
+        asking = await anna.spend(PACK, 10, 2, "equal", 0, 0, False, "please")
+        await until_entry(anna, poor, entries=[early.entry, asking.entry])
+        reply = await poor.refused(CLAIM, early.entry)
+        assert reply.code == Code.TOO_EARLY
+        assert 0 < reply.retry_after_ms <= 60_000
+        assert (await poor.refused(CLAIM, asking.entry)).code == Code.CONDITION
+        async with open_viewer("raw", node.url, codec) as guest:
+            await guest.join("r")
+            assert (await guest.refused(CLAIM, asking.entry)).code == Code.FORBIDDEN
+        await node.room("r").cancel_packet(asking.entry)
+        # A viewer learns that from the event that everybody is shown; whoever claims for its users is told so.
+        with pytest.raises(Refused) as refused:
+            await node.room("r").claim("anna", asking.entry)
+        assert refused.value.code == Code.PACKET_OVER
+        await unharmed(anna)
+        await unharmed(poor)
+
+
+async def test_while_the_ledger_cannot_be_written(running: Running, connect: Connect, codec: str, tmp_path: Path) -> None:
+    directory = trio.Path(tmp_path / "missing")
+    async with (
+        running(shop(sqlite(Path(directory)))) as node,
+        connect(node.url, codec) as viewer,
+        open_viewer("raw", node.url, codec) as other,
+    ):
+        await viewer.join("r")
+        await other.join("r")
+        reply = await viewer.refused(GIVE, CAR, ref=5)
+        assert reply.code == Code.LEDGER
+        assert reply.retry_after_ms > 0
+        await unharmed(viewer)
+        await unharmed(other)
+        await directory.mkdir()
+        while (answer := await viewer.pay(GIVE, CAR, ref=5)) != Paid(5, 1, 3, 5_000):
+            assert isinstance(answer, Reply)
+            assert answer.code == Code.LEDGER
+
+
 REACHED: dict[Code, Any] = {
     Code.RATE_LIMITED: test_rate_limited,
     Code.OVERLOADED: test_overloaded,
@@ -375,6 +438,8 @@ REACHED: dict[Code, Any] = {
     Code.TOO_LONG: test_too_long,
     Code.EMPTY: test_empty,
     Code.BAD_ROOM: test_bad_room,
+    Code.LEDGER: test_while_the_ledger_cannot_be_written,
+    **dict.fromkeys((Code.TOO_EARLY, Code.UNPAID, Code.CONDITION, Code.PACKET_OVER), test_the_codes_about_money),
     **dict.fromkeys(
         (
             *(Code.OK, Code.SLOW_MODE, Code.CONFLICT, Code.STATE_FULL, Code.DUPLICATE, Code.MUTED, Code.BANNED),

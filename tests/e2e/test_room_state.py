@@ -170,7 +170,7 @@ async def test_a_room_is_created_closed_and_archived(running: Running, foreign: 
         room = node.room(ROOM)
         await room.life("open", title="开播 🎬")
         async with foreign(node.url, token("host", "host"), None) as (host, guest):
-            assert guest.value("life") == {"state": "open", "title": "开播 🎬"}
+            assert guest.value("life") == {"state": "open", "title": "开播 🎬", "stream": ""}
             await host.change("life", "", {"state": "closed"})
             await guest.until(lambda: guest.value("life")["state"] == "closed")
             assert (await guest.ask(ASK, guest.handle, "为什么？")).code == Code.ROOM_MODE

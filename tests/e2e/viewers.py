@@ -2,7 +2,8 @@
 
 Owns an independent reading of wire protocol v1: nothing of `engine` but the numbers of codes is used. Every batch is checked
 against what came before; a hole, an overlap, a repetition, a total that goes down, or an event that this viewer was told is
-deleted, fails the test at once, wherever it happens.
+deleted, fails the test at once, wherever it happens; so does an entry of the ledger that comes twice in one epoch, or again
+with other content.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ __all__ = [
     "ASK",
     "CHANGE",
     "CHOOSE",
+    "CLAIM",
     "COMMENT",
     "CUSTOM",
     "DIRECT",
+    "GIVE",
     "JOIN",
     "JSON",
     "LEAVE",
@@ -33,12 +36,16 @@ __all__ = [
     "MODERATE",
     "MSGPACK",
     "NOTICE",
+    "PACK",
     "PATIENCE",
     "PING",
     "QUALITY",
+    "READ_GIFTS",
+    "READ_GIVERS",
     "READ_HISTORY",
     "READ_STATE",
     "RECEIPT",
+    "Paid",
     "Reply",
     "VOTE",
     "Viewer",
@@ -53,7 +60,11 @@ _CONNECTIONS = count(1)
 MSGPACK, JSON = "roomcast.v1.msgpack", "roomcast.v1.json"
 JOIN, LEAVE, COMMENT, LIKE, PING, QUALITY, CUSTOM, DIRECT = range(1, 9)
 MODERATE, CHANGE, NOTICE, RECEIPT, VOTE, ASK, READ_HISTORY, READ_STATE, CHOOSE = range(9, 18)
+GIVE, CLAIM, PACK, READ_GIVERS, READ_GIFTS = range(18, 23)
 _OMITTED, _COMMENT, _CUSTOM, _STATE, _NOTICE, _MODERATED = range(6)
+_MONEY = range(8, 14)
+_PACKET, _PACKET_END = 11, 13
+_PACKET_FIELDS = ("total", "shares", "split", "opens", "expires", "followers", "phrase", "text", "commitment")
 _BODY = {_COMMENT: 3, _CUSTOM: 4, _NOTICE: 3}
 _GROWING = ("peak", "reactions", "withheld", "receipts")
 """Totals that never go down."""
@@ -69,6 +80,15 @@ class Reply(NamedTuple):
     retry_after_ms: int
 
 
+class Paid(NamedTuple):
+    """Something is in the ledger and in the room."""
+
+    ref: int
+    entry: int
+    offset: int
+    amount: int
+
+
 class Viewer:
     """One connection.
 
@@ -79,6 +99,8 @@ class Viewer:
         deleted, as this viewer was told or a test knows: nothing may come at these any more.
     :ivar state: entries by kind and key, each with its version; ``totals`` as told so far.
     :ivar recent: what the snapshot showed, by offset.
+    :ivar money: entries of the ledger that came as events, by number in order of arrival; ``again`` those that came once more,
+        in another epoch, as they may when the history was lost.
     """
 
     def __init__(self, transport: Transport, subprotocol: str) -> None:
@@ -107,6 +129,10 @@ class Viewer:
         self.totals: dict[str, Any] = {}
         self.recent: dict[int, list[Any]] = {}
         self.answers: dict[int, list[Any]] = {}
+        self.paid: dict[int, Paid] = {}
+        self.money: dict[int, list[Any]] = {}
+        self.again: list[int] = []
+        self._shown_in: dict[int, int] = {}
         self._catching_up = False
         self._asked: tuple[int, int] | None = None
 
@@ -173,6 +199,30 @@ class Viewer:
         await self.send(kind, ref, *fields)
         await self.until(lambda: ref in self.replies)
         return self.replies[ref]
+
+    async def pay(self, kind: int, *fields: Any, ref: int = 0) -> Paid | Reply:
+        """Give, claim or pack, and wait for the answer."""
+        if not ref:
+            self.refs += 1
+            ref = self.refs
+        self.replies.pop(ref, None)
+        self.paid.pop(ref, None)
+        await self.send(kind, ref, self.handle, *fields)
+        await self.until(lambda: ref in self.paid or ref in self.replies)
+        return self.paid[ref] if ref in self.paid else self.replies[ref]
+
+    async def spend(self, kind: int, *fields: Any, ref: int = 0) -> Paid:
+        """As `pay`, which must succeed."""
+        paid = await self.pay(kind, *fields, ref=ref)
+        assert isinstance(paid, Paid), paid
+        return paid
+
+    async def refused(self, kind: int, *fields: Any, ref: int = 0) -> Reply:
+        """As `pay`, which must not succeed."""
+        reply = await self.pay(kind, *fields, ref=ref)
+        assert isinstance(reply, Reply), reply
+        assert reply.text
+        return reply
 
     async def comment(self, body: str, *, ref: int = 0) -> int:
         """Say something and return its offset."""
@@ -323,6 +373,7 @@ class Viewer:
                 reply = Reply(*fields)
                 if reply.ref:
                     assert reply.ref not in self.replies, f"a second reply to {reply.ref}"
+                    assert reply.ref not in self.paid, f"{reply.ref} was answered: {reply}"
                     self.replies[reply.ref] = reply
                 else:
                     self.faults.append(reply)
@@ -342,6 +393,15 @@ class Viewer:
                 self.answers[fields[0]] = message
                 self.totals |= fields[4]
                 self.state = {(kind, key): (value, version) for kind, key, value, version in fields[5]}
+            case 42:
+                ref, handle, *paid = fields
+                assert handle == self.handle
+                assert ref not in self.paid, f"a second answer to {ref}"
+                assert ref not in self.replies, f"{ref} was answered: {self.replies[ref]}"
+                self.paid[ref] = Paid(ref, *paid)
+            case 43 | 44:
+                assert fields[1] == self.handle
+                self.answers[fields[0]] = message
             case _:
                 raise AssertionError(f"a kind that the protocol does not have: {message}")
 
@@ -403,6 +463,8 @@ class Viewer:
 
     def _happen(self, event: list[Any]) -> None:
         """What an event means for the screen."""
+        if event[0] in _MONEY:
+            self._book(event)
         if event[0] == _STATE:
             _, _, _, kind, key, value, version = event[:7]
             # A snapshot may know already what this tells.
@@ -420,6 +482,23 @@ class Viewer:
                 del self.events[offset]
             for offset in self.gone & self.recent.keys():
                 del self.recent[offset]
+
+    def _book(self, event: list[Any]) -> None:
+        """An event that carries an entry of the ledger."""
+        assert self.position is not None
+        entry, epoch = event[2], self.position[0]
+        if entry in self.money:
+            assert self._shown_in[entry] != epoch, f"entry {entry} came twice: {event}"
+            assert self.money[entry] == event, f"entry {entry} has changed"
+            self.again.append(entry)
+        else:
+            self.money[entry] = event
+        self._shown_in[entry] = epoch
+        if event[0] == _PACKET:
+            value = dict(zip(_PACKET_FIELDS, event[4:], strict=True)) | {"author": event[1][:2]}
+            self.state.setdefault(("packet", str(entry)), (value, 0))
+        elif event[0] == _PACKET_END:
+            self.state.pop(("packet", str(event[3])), None)
 
 
 def _offsets(first: int, events: list[Any]) -> Iterator[int]:
