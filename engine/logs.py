@@ -34,5 +34,3 @@ def configure(settings: LogSettings) -> None:
         )
     )
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
-    # How a database is made is nothing for every operator to read.
-    logging.getLogger("alembic").setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -6,6 +6,7 @@ it was released.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,8 @@ def migrate(connection: Connection, to: str = NEWEST) -> None:
         version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     if version == to:
         return
+    # What it says of its own parts is nothing for every operator to read.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # Only here: it takes longer to load than everything else of the ledger.
     from alembic import command
     from alembic.config import Config
