@@ -30,6 +30,7 @@ __all__ = [
     "Standing",
     "admit",
     "check_room_name",
+    "is_guest",
     "mint",
     "shown",
 ]
@@ -96,6 +97,11 @@ class Standing(Struct, array_like=True, frozen=True, gc=False):
 
 
 VIEWER: Final = Standing()
+
+
+def is_guest(user: str) -> bool:
+    """Whether the id is that of somebody without a token: another one with every session."""
+    return user.startswith(_GUEST)
 
 
 def shown(author: Author, standing: Standing) -> Author:
@@ -204,7 +210,7 @@ def _user(claims: Claims) -> str:
     user = claims.sub
     if not user.isprintable() or clean_line(user) != user or not visible(user):
         raise Refused(Code.BAD_TOKEN, "the token: sub must be printable, without white space around it")
-    if user.startswith(_GUEST) or (user == SERVER.id and claims.role != Role.SERVER.value):
+    if is_guest(user) or (user == SERVER.id and claims.role != Role.SERVER.value):
         raise Refused(Code.BAD_TOKEN, f"the token: sub may not be {SERVER.id} nor begin with {_GUEST}")
     return user
 

@@ -42,10 +42,8 @@ from engine.settings import Settings
 
 __all__ = ["Hub", "HubStatistics"]
 
-_RETRY_SECONDS: Final = 1.0
-"""Pause before a broker that was out of reach is asked again, and before who was told to wait should try again."""
-_RETURN_SECONDS: Final = 10.0
-"""How long an edge whose link has ended may take to come back over another one."""
+_LEDGER_SHARE: Final = 0.5
+"""Of the time for stopping, how much the ledger may take: it may be out of reach, and viewers are still to be told to leave."""
 
 log = logging.getLogger("roomcast.hub")
 
@@ -160,7 +158,10 @@ class Hub:
 
         :param replaced: another process goes on with the rooms, over the same broker.
         """
-        await self._lane.drain()
+        with trio.move_on_after(self._settings.node.shutdown_seconds * _LEDGER_SHARE) as bound:
+            await self._lane.drain()
+        if bound.cancelled_caught:
+            log.warning("ledger_not_drained", extra={"hint": "what was booked is published when a node starts again"})
         await self._publisher.drain()
         await self._ballots.drain()
         self._rooms.flush()

@@ -19,6 +19,7 @@ from typing import Final
 
 import trio
 
+from engine.access import is_guest
 from engine.errors import Code, Refused
 from engine.hub.actor import Actor
 from engine.hub.catalogue import Catalogue
@@ -38,7 +39,6 @@ from engine.settings import LedgerSettings
 __all__ = ["Money", "MoneyStatistics"]
 
 _EXACT: Final = 2**53
-_GUEST: Final = "guest-"
 _RANK_SECONDS: Final = 0.25
 """Pause before a leaderboard that does not hold any more is read again."""
 
@@ -135,7 +135,7 @@ class Money:
         if claim.packet not in room.till.packets or claim.packet in room.till.over:
             self._late += 1
             return
-        if not self._settings.guests and request.author.id.startswith(_GUEST):
+        if not self._settings.guests and is_guest(request.author.id):
             raise Refused(Code.FORBIDDEN, "red packets are for users with a token (ledger.guests)")
         self._check_claim(room, request.author.id, claim.packet, follower=request.standing.follower)
         actor = Actor(request.author, request.standing)

@@ -17,9 +17,9 @@ from engine.errors import Code, Refused
 from engine.hub.actor import Actor
 from engine.hub.spending import Spend
 from engine.ledger.split import commitment, shares
-from engine.link.messages import Backfill, FetchBackfill, Packets, PrivateTo, Request, SharedSnapshot
+from engine.link.messages import Backfill, FetchBackfill, Packets, PrivateTo, Request, SharedSnapshot, Stop
 from engine.schema import Author, Change, Claim, EventKind, Give, Moderate, Pack, ReadGifts, ReadGivers
-from engine.settings import BrokerSettings, GiftSettings, LedgerSettings, RedisSettings
+from engine.settings import BrokerSettings, GiftSettings, LedgerSettings, NodeSettings, RedisSettings
 
 from .harness import FakeEdge, Harness, decode, now_ms, open_hub, settle
 
@@ -491,3 +491,21 @@ async def test_where_a_room_began_is_known_also_when_it_was_closed_in_between(au
         (past,) = edge.of(Backfill)
         assert [event[2] for _, _, frame in past.batches for event in decode(frame)[0][6]] == [1, 2]
         assert decode(past.snapshot)[0][4] == 0
+
+
+async def test_a_ledger_out_of_reach_does_not_keep_the_node_from_stopping_in_order(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FakeStore()
+    async with open_hub(gifts=GIFTS, ledger=FREE, store=store, node=NodeSettings(shutdown_seconds=4.0)) as harness:
+        edge = await opened(harness)
+        give(edge, "anna", 1)
+        await trio.sleep(0.1)
+        # Where it was published cannot be written down any more.
+        store.down = True
+        edge.comment(ROOM, "bob", "再见", 2)
+        with trio.fail_after(3):
+            await harness.hub.drain()
+        await settle()
+        assert edge.reply(2).code == Code.OK
+        assert edge.of(Stop)
