@@ -156,6 +156,41 @@ def limit(
 
 
 @app.command()
+def pages(
+    rate: Annotated[float, typer.Option(min=1, max=5000, help="Comments a second.")] = 200.0,
+    likes: Annotated[float, typer.Option(min=0, max=5000, help="Likes a second beside them.")] = 50.0,
+    seconds: Annotated[float, typer.Option(min=1, max=86_400, help="How long the page is watched.")] = 300.0,
+    phone: Annotated[bool, typer.Option("--phone", help="In the size of a phone.")] = False,
+    json_file: JsonOption = None,
+    html_file: HtmlOption = None,
+) -> None:
+    """Show the demo room in Chromium while its room is busy: CPU, memory, lost events, first paint."""
+    from bench.pages import measure_pages
+
+    if html_file is not None:
+        check_available(html_file)
+    raise_descriptor_limit()
+    show = Show(Console())
+    width, height = (390, 844) if phone else (1440, 900)
+    conclude(measure_pages(rate, likes, seconds, show, width=width, height=height), show, json_file, html_file)
+
+
+@app.command()
+def advice(
+    rooms: Annotated[int, typer.Option(min=1, help="Rooms of 20 viewers.")] = 600,
+    rate: Annotated[float, typer.Option(min=0.1, help="Comments a second in each.")] = 6.0,
+    seconds: Annotated[float, typer.Option(min=5, max=3600, help="How long the node is watched, each time.")] = 15.0,
+    json_file: JsonOption = None,
+) -> None:
+    """Leave a node no CPU, ask it what to do, do that, and look whether it helps."""
+    from bench.advised import measure_advice
+
+    raise_descriptor_limit()
+    show = Show(Console())
+    conclude(measure_advice(rooms, rate, seconds, show), show, json_file, None)
+
+
+@app.command()
 def broker(
     kind: Annotated[
         BrokerKind, typer.Option("--broker", help="memory: in this process; redis, sentinel: servers started for it.")

@@ -25,6 +25,7 @@ from bench.leash import leash
 
 __all__ = [
     "ENGINE",
+    "HOSTED",
     "EngineError",
     "EngineProcess",
     "Sample",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 ENGINE = (sys.executable, "-m", "engine", "serve")
+HOSTED = (sys.executable, "-m", "bench.hosted")
+"""The engine inside another program."""
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 SETTLE_SECONDS = 0.1
@@ -137,17 +140,24 @@ def merge(*layers: Mapping[str, Mapping[str, Any]]) -> Sections:
 
 
 def to_toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
-    """Sections of plain values, and of tables of these, as TOML; JSON writes strings, numbers, booleans and lists the way TOML
-    reads them."""
+    """Sections of plain values, and of tables and lists of tables of these, as TOML; JSON writes strings, numbers, booleans and
+    lists the way TOML reads them."""
     lines: list[str] = []
     for section, settings in sections.items():
-        plain = {name: value for name, value in settings.items() if not isinstance(value, dict)}
+        plain = {name: value for name, value in settings.items() if not isinstance(value, dict) and not _tables(value)}
         if plain or not settings:
             lines += [f"[{section}]", *(f"{_key(name)} = {_value(value)}" for name, value in plain.items()), ""]
+        for name, value in settings.items():
+            if _tables(value):
+                lines += [f"[[{section}.{_key(name)}]]\n" + to_toml({"": each}).partition("\n")[2] for each in value]
         tables = {f"{section}.{_key(name)}": value for name, value in settings.items() if isinstance(value, dict)}
         if tables:
             lines.append(to_toml(tables))
     return "\n".join(lines)
+
+
+def _tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def _key(name: str) -> str:
@@ -187,6 +197,8 @@ class EngineProcess:
             raise
         self.pid: int = listening.get("pid", self._process.pid)
         self.viewers_max: int = listening.get("viewers_max", 0)
+        self.api: tuple[str, int] = tuple(listening.get("api", ("", 0)))
+        """Where its HTTP API is, if it has one: host and port."""
         self._seen: dict[int, tuple[str, int, int]] = {}
         self.statistics: dict[str, Any] | None = None
         """What the engine said about itself when it stopped; None if it said nothing."""

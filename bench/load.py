@@ -46,29 +46,31 @@ class Load:
     in_flight: Annotated[int, Ge(1), Le(4096), doc("Handshakes at once, per generator process.")] = 128
 
     speech: Annotated[
-        Literal["silence", "burst", "rate", "flood", "taps", "visits", "gifts", "rush"],
+        Literal["silence", "burst", "rate", "flood", "taps", "visits", "gifts", "rush", "backend", "reports"],
         doc(
             "silence: nobody speaks; burst: all senders at one instant; rate: at fixed intended times; "
             "flood: each sender keeps `window` messages unanswered; taps: likes and reactions, of which each sender tells "
             "its sum once a second; visits: others come and go, in turn with bare handshakes; gifts: senders give at fixed "
-            "intended times; rush: comments as with rate, three times so long, and meanwhile everybody claims a red packet."
+            "intended times; rush: comments as with rate, three times so long, and meanwhile everybody claims a red packet; "
+            "backend: comments as with rate, five times so long, and meanwhile a product's servers publish to another room; "
+            "reports: comments as with rate, and in every other phase every viewer reports what came to it."
         ),
     ] = "rate"
     senders: Annotated[int, Ge(1), doc("Viewers of an average room who speak.")] = 10
     rate: Annotated[
-        float, Gt(0), doc("Messages, taps, visits or gifts a second in an average room (rate, taps, visits, gifts, rush).")
+        float, Gt(0), doc("Messages, taps, visits or gifts a second in an average room (all but silence, burst and flood).")
     ] = 10.0
     seconds: Annotated[
         float,
         Ge(0),
         Le(864_000),
-        doc("Length of the measured phase (rate, taps, gifts, silence); of each of several (visits, rush)."),
+        doc("Length of the measured phase (rate, taps, gifts, silence); of each of several (visits, rush, backend, reports)."),
     ] = 10.0
     messages: Annotated[int, Ge(0), doc("Messages of all senders (burst, flood); 0: one each.")] = 0
     bursts: Annotated[
-        int, Ge(1), Le(10_000), doc("How many bursts, one a second (burst); how many phases of each kind (visits).")
+        int, Ge(1), Le(10_000), doc("How many bursts, one a second (burst); how many phases of each kind (visits, reports).")
     ] = 1
-    window: Annotated[int, Ge(1), Le(10_000), doc("Unanswered messages of a sender (flood).")] = 64
+    window: Annotated[int, Ge(1), Le(10_000), doc("Unanswered messages of a sender (flood), or of a backend.")] = 64
     kinds: Annotated[dict[str, float], doc("Shares of what is sent: comment, like; of taps: like, reaction.")] = field(
         default_factory=lambda: {"comment": 1.0}
     )
@@ -90,6 +92,12 @@ class Load:
         Literal["sqlite", "postgresql"],
         doc("Where money is booked: a file, or a server, that the run makes and reads in the end (gifts, rush)."),
     ] = "sqlite"
+    report_seconds: Annotated[float, Ge(1), Le(3_600), doc("How often each viewer reports what came to it (reports).")] = 30.0
+    tokens: Annotated[bool, doc("Everybody joins with a token (HS256), each with another one; otherwise as a guest.")] = False
+    hosted: Annotated[
+        Literal["alone", "uvicorn"],
+        doc("alone: as roomcast serve runs it; uvicorn: embedded in a FastAPI application, under uvicorn with uvloop."),
+    ] = "alone"
     notable_share: Annotated[float, Ge(0), Le(1), doc("Visitors who are moderators, whose coming and going is told.")] = 0.0
     text: Annotated[Literal["mixed", "chinese", "english", "emoji"], doc("What comments are made of.")] = "mixed"
     body_bytes: Annotated[
@@ -150,7 +158,7 @@ class Load:
         """Of the tokens with which hosts, moderators and speakers with a level join; empty: there are none."""
         return (
             f"secret of the benchmark {self.seed:032}"
-            if self.notices or self.notable_share or self.withhold == "levels"
+            if self.tokens or self.speech == "backend" or self.notices or self.notable_share or self.withhold == "levels"
             else ""
         )
 
@@ -239,8 +247,12 @@ def _contradictions(load: Load) -> list[str]:
         faults.append(f"fault_kinds: {', '.join(unknown)} cannot fail; what can: {', '.join(FAULT_KINDS)}")
     if load.nodes > 1 and load.broker == "memory":
         faults.append("nodes: several nodes share a Redis: broker is redis, sentinel or given")
+    if load.speech == "backend" and load.nodes > 1:
+        faults.append('nodes: speech = "backend" is about one')
+    if load.hosted != "alone" and load.workers:
+        faults.append("workers: an embedded node is one process")
     faults += _of_money(load) if load.money else ()
-    if load.seconds < {"rate": 1e-9, "taps": 1, "visits": 1, "gifts": 1e-9}.get(load.speech, 0):
+    if load.seconds < {"rate": 1e-9, "taps": 1, "visits": 1, "gifts": 1e-9, "backend": 1, "reports": 1}.get(load.speech, 0):
         faults.append(f'seconds: speech = "{load.speech}" needs a length')
     return faults
 

@@ -21,7 +21,7 @@ from engine.room.feeds import Feeds
 from engine.room.state import RoomState
 from engine.schema import MSGPACK, Author, CommentEvent, Join
 from engine.settings import AccessSettings, BrokerSettings, RoomSettings
-from engine.tokens import tokens_of
+from engine.tokens import Keyring
 
 __all__ = ["TOKENS", "VISITS", "known_tokens", "new_tokens", "snapshot", "visits"]
 
@@ -40,16 +40,17 @@ def _joins(rng: random.Random) -> list[Join]:
 def known_tokens(rng: random.Random) -> Callable[[], list[Grant]]:
     """Viewers that come back with tokens that were verified before."""
     joins = _joins(rng)
-    return lambda: [admit(join, _ACCESS, _NOW * 2) for join in joins]
+    keyring = Keyring(_ACCESS)
+    return lambda: [admit(join, keyring, _NOW * 2) for join in joins]
 
 
 def new_tokens(rng: random.Random) -> Callable[[], list[Grant]]:
     """Viewers that nobody has seen."""
-    admit_all = known_tokens(rng)
+    joins = _joins(rng)
 
     def call() -> list[Grant]:
-        tokens_of.cache_clear()
-        return admit_all()
+        keyring = Keyring(_ACCESS)
+        return [admit(join, keyring, _NOW * 2) for join in joins]
 
     return call
 

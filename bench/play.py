@@ -13,8 +13,9 @@ from statistics import median
 from typing import Any, Final
 
 from bench.audience import Audience
+from bench.backend.play import publish
 from bench.children import ChildError
-from bench.engineproc import EngineError, Sections, merge
+from bench.engineproc import ENGINE, HOSTED, EngineError, Sections, merge
 from bench.faults import Faults, possible
 from bench.generator.sender import Plan
 from bench.load import Load, LoadError
@@ -59,6 +60,8 @@ def play(scenario: Scenario, config: Sections, command: tuple[str, ...], show: S
     """
     machine = facts()
     load = scenario.load
+    if load.hosted == "uvicorn" and command == ENGINE:
+        command = HOSTED
     if load.workers < 0:
         load = replace(load, workers=workers_for(-(-load.everybody // load.nodes), machine))
     if found := problems(load, machine):
@@ -147,9 +150,15 @@ def _speak(stage: Stage) -> None:
     if load.speech == "visits":
         _be_visited(stage)
         return
+    if load.speech == "reports":
+        _report(stage)
+        return
     plan = _plan(stage)
     if load.money:
         (give if load.speech == "gifts" else rush)(stage, plan)
+        return
+    if load.speech == "backend":
+        publish(stage, plan)
         return
     if load.faults:
         _suffer(stage, plan)
@@ -189,6 +198,27 @@ def _be_visited(stage: Stage) -> None:
     )
 
 
+def _report(stage: Stage) -> None:
+    """Comments with everybody's reports and without in turn, so that what else goes on in the machine falls on both alike."""
+    load, everybody = stage.load, stage.audience.everybody
+    rate = load.rate * load.rooms
+    total = max(1, round(rate * load.seconds))
+    plan = Plan(speech="rate", total=total, senders=stage.audience.senders, rate=rate)
+    spent: dict[bool, list[float]] = {True: [], False: []}
+    for number in range(load.bursts):
+        for silent in (True, False):
+            label = f"{'comments' if silent else 'comments and reports'} {number + 1}"
+            phase = stage.phase(label, plan if silent else replace(plan, reports=everybody / load.report_seconds))
+            spent[silent].append(phase.engine_cpu / load.seconds)
+            if not silent:
+                stage.describe(phase)
+    beyond = median(spent[False]) - median(spent[True])
+    sent = stage.fleet.total("reports")
+    stage.record.set(
+        quality_core_share=beyond, report_cpu_us=beyond * 1e6 * load.report_seconds / everybody, reports=sent or None
+    )
+
+
 def _suffer(stage: Stage, plan: Plan) -> None:
     """Speak until all faults are over."""
     faults = Faults(stage.load, stage.site, stage.fleet, stage.show)
@@ -215,7 +245,7 @@ def _plan(stage: Stage) -> Plan:
     if load.speech == "gifts":
         rate = load.rate * load.rooms
         return Plan(speech="gifts", total=max(1, round(rate * load.seconds)), rate=rate, **common)
-    if load.speech in ("rate", "rush"):
+    if load.speech in ("rate", "rush", "backend"):
         rate = load.rate * load.rooms
         total = max(1, round(rate * load.seconds))
         if load.slow_share and load.slow_kind == "stopped":

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.engineproc import Sections
+from bench.backend.play import sections_for
+from bench.engineproc import Sections, merge
 from bench.load import Load, LoadError, changed
 
 __all__ = ["OPEN_LIMITS", "Scenario", "common_sections", "read_scenario", "shipped"]
@@ -88,7 +89,8 @@ def common_sections(load: Load) -> Sections:
     if load.withhold != "configured":
         sections["limits"] = OPEN_LIMITS | {"withhold": load.withhold}
     if load.secret:
-        sections["access"] = {"secret": load.secret}
+        # Whoever has no token is a guest as ever.
+        sections["access"] = {"secret": load.secret, "anonymous": "write"}
     if load.workers:
         sections["node"] = {"workers": load.workers}
-    return sections
+    return merge(sections, sections_for(load)) if load.speech == "backend" else sections

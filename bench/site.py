@@ -204,6 +204,11 @@ class Site:
         return {role: dict(counts) for role, counts in sums.items()}
 
     @property
+    def qualities(self) -> list[dict[str, Any]]:
+        """What nodes said of their viewers' reports when they stopped."""
+        return [hub["quality"] for hub in (each.get("hub", {}) for each in self._statistics if each is not None)]
+
+    @property
     def lanes(self) -> list[dict[str, Any]]:
         """What nodes said about their way to the ledger when they stopped."""
         hubs = [each.get("hub", {}) for each in self._statistics if each is not None]

@@ -119,6 +119,8 @@ class Stage:
         self._failures: list[str] = []
         self.held = 0
         """Memory while slow viewers did not read, where somebody looked."""
+        self.company = False
+        """Whether others than the generators are connected: what the engine says of all connections is not only theirs."""
         self._path = sections.get("edge", {}).get("path", "/ws")
         self._fleet: Fleet | None = None
 
@@ -423,8 +425,10 @@ class Stage:
         with self.show.task("closing", self.audience.everybody) as progress:
             closing = fleet.close(progress)
         statuses = self.site.stop(partial(close_books, record, fleet, reports) if self.load.money else None)
-        record.certificate.close(closing, self.site.statistics)
+        record.certificate.close(closing, None if self.company else self.site.statistics)
         describe_ledger(record, self.site.lanes)
+        if self.load.speech == "reports":
+            self._check_quality(reports)
         edge, hub = ((self.site.statistics or {}).get(role, {}) for role in ("edge", "hub"))
         if hub.get("snapshots"):
             record.set(snapshots_built=hub["snapshots"])
@@ -434,6 +438,13 @@ class Stage:
             record.set(pass_us_per_frame=edge["fanout_seconds"] * 1e6 / edge["frames_sent"])
         for status in filter(None, statuses):
             record.certificate.add(f"engine: it ended with status {status}")
+
+    def _check_quality(self, reports: list[Any]) -> None:
+        """What viewers reported is what the engine has added up."""
+        for name, ours in {"reports": "reports", "entitled": "reported", "received": "reported"}.items():
+            told, sent = sum(each[name] for each in self.site.qualities), sum(report[ours] for report in reports)
+            if told != sent:
+                self.record.certificate.add(f"quality: the engine says {name} {told}, the viewers {sent}")
 
     def _describe_senders(self, reports: list[Any]) -> None:
         """Figures of counters and of what was withheld."""

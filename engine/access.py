@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import secrets
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from enum import Enum, Flag, auto
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from engine.errors import Code, Refused
-from engine.schema import BACKSTAGE, EVERYWHERE, Author, Join, RankedAuthor
+from engine.schema import BACKSTAGE, CONSOLE, EVERYWHERE, Author, Join, RankedAuthor
+from engine.schema.fields import PROTO
 from engine.settings import AccessSettings
 from engine.text import clean_line, visible
-from engine.tokens import Claims, mint, tokens_of
+from engine.tokens import Claims, Keyring, mint
 
 __all__ = [
+    "PRODUCT",
     "SERVER",
     "VIEWER",
     "Grant",
@@ -29,10 +32,15 @@ __all__ = [
     "Role",
     "Standing",
     "admit",
+    "anonymous_may",
+    "attributes_of",
+    "author_of",
     "check_room_name",
     "is_guest",
     "mint",
+    "renew",
     "shown",
+    "takes_tokens",
 ]
 
 
@@ -97,6 +105,8 @@ class Standing(Struct, array_like=True, frozen=True, gc=False):
 
 
 VIEWER: Final = Standing()
+PRODUCT: Final = Standing(Role.SERVER.value)
+"""In which the product itself acts."""
 
 
 def is_guest(user: str) -> bool:
@@ -126,6 +136,8 @@ _GUEST: Final = "guest-"
 """Begins the ids of guests, and of nobody else."""
 _BOUND: Final = "t-"
 """Begins the sessions of users with a token, and no guest's."""
+_FREE: Final = "g-"
+"""Begins the sessions of guests, and nobody else's."""
 
 
 class Grant:
@@ -133,60 +145,105 @@ class Grant:
 
     :ivar session: secret of the viewer; the client's own if it may have it.
     :ivar author: identity that its events carry.
+    :ivar claims: of its token; None for a guest.
     """
 
-    __slots__ = ("author", "role", "session", "standing")
+    __slots__ = ("author", "claims", "role", "session", "standing")
 
-    def __init__(self, session: str, author: Author, role: Role, standing: Standing = VIEWER) -> None:
+    def __init__(
+        self, session: str, author: Author, role: Role, standing: Standing = VIEWER, claims: Claims | None = None
+    ) -> None:
         self.session = session
         self.author = author
         self.role = role
         self.standing = standing
+        self.claims = claims
 
 
-def admit(join: Join, settings: AccessSettings, now_ms: int) -> Grant:
-    """Decide on a join: by its token, or as a guest if it has none.
+def takes_tokens(settings: AccessSettings) -> bool:
+    """Whether viewers can have tokens."""
+    return bool(settings.secret or settings.keys or settings.jwks)
+
+
+def anonymous_may(settings: AccessSettings) -> Literal["write", "read", "none"]:
+    """What viewers without a token may do (``access.anonymous``)."""
+    if settings.anonymous != "auto":
+        return settings.anonymous
+    return "read" if takes_tokens(settings) else "write"
+
+
+def admit(join: Join, keyring: Keyring, now_ms: int) -> Grant:
+    """Decide on a join: by its token, or as a guest if it has none. Into `engine.schema.CONSOLE` only somebody comes whose
+    token names it, as a reader.
 
     :param now_ms: Unix milliseconds, by the same clock as the product's.
-    :raises Refused: ``BAD_TOKEN``, ``FORBIDDEN``, or ``EMPTY`` for a name that shows nothing.
+    :raises Refused: ``BAD_TOKEN``, ``FORBIDDEN``, ``UNAVAILABLE`` while the key of a token may not be known yet, or ``EMPTY``
+        for a name that shows nothing.
     """
-    grant = _guest(join, settings) if join.token is None else _bearer(join, join.token, settings, now_ms)
-    if join.room.endswith(BACKSTAGE) and Permission.MODERATE not in grant.role.permissions:
-        raise Refused(Code.FORBIDDEN, "only moderators and hosts may go backstage")
+    if join.token is None:
+        if _is_console(join.room):
+            raise Refused(Code.FORBIDDEN, f"{CONSOLE} is for who has a pass that names it")
+        grant = _guest(join, keyring.settings)
+    else:
+        grant = _bearer(join, join.token, keyring, now_ms)
+    _check_backstage(join.room, grant.role)
     return grant
+
+
+def renew(token: str, room: str, session: str, author: Author, keyring: Keyring, now_ms: int) -> Grant:
+    """Decide on another token of a viewer who is in a room. Where it says nothing the viewer stays as it is.
+
+    :raises Refused: as `admit`; ``FORBIDDEN`` also when it is somebody else's.
+    """
+    claims = _claims(token, room, keyring, now_ms)
+    if claims.sub != author.id:
+        raise Refused(Code.FORBIDDEN, "the token is another user's")
+    role = Role(claims.role)
+    _check_backstage(room, role)
+    name = clean_line(claims.name)
+    attributes = author.attributes if claims.attributes is None else attributes_of(claims.attributes)
+    named = _author(claims, role, name if visible(name) else author.name, attributes)
+    return Grant(session, named, role, _standing_of(claims, role), claims)
+
+
+def _check_backstage(room: str, role: Role) -> None:
+    if room.endswith(BACKSTAGE) and Permission.MODERATE not in role.permissions:
+        raise Refused(Code.FORBIDDEN, "only moderators and hosts may go backstage")
+
+
+def author_of(claims: Claims) -> Author:
+    """Whom events name that the user of a token makes without being in a room. Raises `Refused` (``BAD_TOKEN``) for a user that
+    cannot be one."""
+    name = clean_line(claims.name)
+    role = Role(claims.role)
+    _user(claims)
+    return _author(claims, role, name if visible(name) else "", attributes_of(claims.attributes or {}))
 
 
 def _guest(join: Join, settings: AccessSettings) -> Grant:
     """A guest's id is derived from its secret session: the same after a reconnect, and nobody else can take it, whatever name
     it chooses."""
-    role = _ANONYMOUS_ROLES.get(settings.anonymous)
+    role = _ANONYMOUS_ROLES.get(anonymous_may(settings))
     if role is None:
         raise Refused(Code.FORBIDDEN, "anonymous viewers are not admitted (access.anonymous)")
-    session = join.session or f"g-{secrets.token_urlsafe(16)}"
-    if session.startswith(_BOUND):
-        # Of a user who has lost its token, or somebody else's: what was said and liked under it is not this guest's.
-        session = f"g-{_text(blake2b(session.encode(), digest_size=15).digest())}"
+    session = join.session or f"{_FREE}{secrets.token_urlsafe(16)}"
+    if not session.startswith(_FREE):
+        # Of a user who has lost its token, or one under which the product publishes (an Idempotency-Key can be guessed): what
+        # was said and liked under it is not this guest's, and what will be must not pass for said already.
+        session = f"{_FREE}{_text(blake2b(session.encode(), digest_size=15).digest())}"
     user = _GUEST + blake2b(session.encode(), digest_size=6).hexdigest()
-    return Grant(session, Author(user, _name(join.name), _attributes(join.attributes)), role, _standing(role.value, 0, False))
+    return Grant(session, Author(user, _name(join.name), attributes_of(join.attributes)), role, _standing(role.value, 0, False))
 
 
-def _bearer(join: Join, token: str, settings: AccessSettings, now_ms: int) -> Grant:
+def _bearer(join: Join, token: str, keyring: Keyring, now_ms: int) -> Grant:
     """The token decides on id, role and rooms; the viewer names itself only where the token says nothing."""
-    if not settings.secret:
-        raise Refused(Code.BAD_TOKEN, "this server takes no tokens (access.secret)")
-    tokens = tokens_of(settings.secret)
-    claims = tokens.read(token, now_ms / 1000)
-    if not claims.covers(join.room.removesuffix(BACKSTAGE)):
-        raise Refused(Code.BAD_TOKEN, "the token is not for this room")
+    claims = _claims(token, join.room, keyring, now_ms)
     role = Role(claims.role)
     user = _user(claims)
     name = clean_line(claims.name)
     if not visible(name):
         name = _name(join.name)
-    attributes = _attributes(join.attributes if claims.attributes is None else claims.attributes)
-    author = Author(user, name, attributes)
-    if claims.level or role not in _PLAIN:
-        author = RankedAuthor(user, name, attributes, claims.role, claims.level)
+    author = _author(claims, role, name, attributes_of(join.attributes if claims.attributes is None else claims.attributes))
     # A session is bound to its user: with one of somebody else a viewer gets another of its own, so that nobody can take
     # (session, ref) of another, or its count of likes. Its own comes out as it is.
     brought = join.session or ""
@@ -196,9 +253,35 @@ def _bearer(join: Join, token: str, settings: AccessSettings, now_ms: int) -> Gr
         nonce = _text(blake2b(brought.encode(), digest_size=9).digest())
     else:
         nonce = secrets.token_urlsafe(9)
-    session = f"{_BOUND}{nonce}{_text(tokens.seal(nonce + user, 12))}"
+    session = f"{_BOUND}{nonce}{_text(keyring.seal(nonce + user, 12))}"
+    return Grant(session, author, role, _standing_of(claims, role), claims)
+
+
+def _claims(token: str, room: str, keyring: Keyring, now_ms: int) -> Claims:
+    claims = keyring.read(token, now_ms / 1000)
+    if _is_console(room):
+        # What holds for all rooms, or for all that begin so, was said of the product's.
+        if CONSOLE not in (claims.rooms or ()):
+            raise Refused(Code.FORBIDDEN, f"{CONSOLE} is for who has a pass that names it")
+        return structs.replace(claims, role=Role.READER.value)
+    if not claims.covers(room.removesuffix(BACKSTAGE)):
+        raise Refused(Code.BAD_TOKEN, "the token is not for this room")
+    return claims
+
+
+def _is_console(room: str) -> bool:
+    return room.removesuffix(BACKSTAGE) == CONSOLE
+
+
+def _author(claims: Claims, role: Role, name: str, attributes: dict[str, str]) -> Author:
+    if claims.level or role not in _PLAIN:
+        return RankedAuthor(claims.sub, name, attributes, claims.role, claims.level)
+    return Author(claims.sub, name, attributes)
+
+
+def _standing_of(claims: Claims, role: Role) -> Standing:
     confined = claims.rooms is not None and Permission.MODERATE in role.permissions
-    return Grant(session, author, role, _standing(claims.role, claims.level, claims.follower, confined))
+    return _standing(claims.role, claims.level, claims.follower, confined)
 
 
 _NONCE: Final = 12
@@ -224,7 +307,10 @@ def _name(text: str | None) -> str:
     return name
 
 
-def _attributes(given: dict[str, str]) -> dict[str, str]:
+def attributes_of(given: Mapping[str, str]) -> dict[str, str]:
+    """What is shown of a user's attributes. Raises `Refused` (``INVALID``) for a name that pages cannot decode."""
+    if PROTO in given:
+        raise Refused(Code.INVALID, f"attributes: none may be named {PROTO}, which browsers cannot read")
     return {key: clean_line(value) for key, value in given.items()} or _NONE
 
 
@@ -262,6 +348,10 @@ class Rate:
         if excess + (amount - 1) * self._interval > self._tolerance:
             return min(self._tolerance - excess, -1e-9)
         return state + amount * self._interval
+
+    def settle(self, state: float, now: float) -> float:
+        """A state that another rate has left, as one of this: nobody waits longer than who has used it up."""
+        return min(state, now + self._tolerance + self._interval)
 
     def fits(self, state: float, now: float) -> int:
         """How many units fit now."""

@@ -14,7 +14,25 @@ from typing import Any, Final
 
 import typer
 
-from engine.commands import configuring, export, ledger, moderating, money, replay, serve, speak, state, tail
+from engine.commands import (
+    configuring,
+    dashboard,
+    demo,
+    doctor,
+    export,
+    key,
+    ledger,
+    moderating,
+    money,
+    quality,
+    reload,
+    replay,
+    serve,
+    speak,
+    state,
+    tail,
+    webhooks,
+)
 from engine.errors import RoomcastError
 
 __all__ = ["main"]
@@ -31,11 +49,14 @@ app = typer.Typer(
 )
 
 _PANELS: dict[str, list[Callable[..., None]]] = {
-    "Run a node": [serve.serve, serve.restart, configuring.init, configuring.check, configuring.token],
+    "Run a node": [
+        *(demo.demo, serve.serve, reload.reload, serve.restart, doctor.doctor),
+        *(configuring.init, configuring.check, configuring.token, key.key, dashboard.dashboard),
+    ],
     "Be in a room": [tail.tail, speak.say, speak.like, speak.react, speak.vote, speak.ask],
     "Give and get": [money.gift, money.redpacket, money.givers],
     "Lead a room": [speak.notice, moderating.moderate, state.state],
-    "Keep a room": [export.export, replay.replay, ledger.erase],
+    "Keep a room": [quality.quality, export.export, replay.replay, ledger.erase],
 }
 
 
@@ -52,6 +73,11 @@ _books = typer.Typer(no_args_is_help=True, context_settings=_SETTINGS)
 for _command in ledger.COMMANDS:
     _books.command(help=_help(_command))(_command)
 app.add_typer(_books, name="ledger", help=ledger.HELP, rich_help_panel="Keep a room")
+
+_webhooks = typer.Typer(no_args_is_help=True, context_settings=_SETTINGS)
+for _name, _command in webhooks.COMMANDS.items():
+    _webhooks.command(_name, help=_help(_command))(_command)
+app.add_typer(_webhooks, name="webhooks", help=webhooks.HELP, rich_help_panel="Keep a room")
 
 
 def main() -> None:

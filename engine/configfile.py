@@ -33,6 +33,9 @@ _EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "moderation.lists": ("", {"file": "words.txt"}),
     "feeds": ("readable", {"comments_per_second": 10.0}),
     "gifts": ("rose", {"name": "Rose", "price": 10}),
+    "access.keys": ("", {"kid": "2026-11", "secret": "at least 32 bytes that nobody can guess"}),
+    "api.keys": ("", {"name": "backend", "sha256": "0" * 64}),
+    "quality.networks": ("", {"name": "a provider", "addresses": ["203.0.113.0/24", "2001:db8::/32"]}),
 }
 """Of settings that are tables: name, if they have one, and what is in it beside the defaults."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final
@@ -58,7 +58,7 @@ def _printable(text: str) -> str:
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
-_SECRET: Final = "access.secret"
+_SECRETS: Final = ("access.secret", "hooks.secret")
 _SECRETIVE: Final = re.compile(r"secret|passw|token|key", re.IGNORECASE)
 _PASSWORD: Final = re.compile(r"(://[^/@:]*:).*@|([?&][^=&]*passw[^=&]*=)[^&]*", re.IGNORECASE)
 """In a URL: in front of the host, where a slash that should have been escaped belongs to it, or among the parameters."""
@@ -67,8 +67,11 @@ _PASSWORD: Final = re.compile(r"(://[^/@:]*:).*@|([?&][^=&]*passw[^=&]*=)[^&]*",
 def shown(path: str, value: Any) -> Any:
     """A value as it may be shown: secrets are asterisks, also where they stand under a wrong name, and URLs lose
     their passwords."""
-    if path == _SECRET:
+    if path in _SECRETS:
         return value if value in ("", None) else "***"
+    if is_dataclass(value) and not isinstance(value, type):
+        # One of several tables, such as a key.
+        return replace(value, **{each.name: shown(f"{path}.{each.name}", getattr(value, each.name)) for each in fields(value)})
     if isinstance(value, Mapping):
         return {key: shown(f"{path}.{key}", each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -78,6 +81,9 @@ def shown(path: str, value: Any) -> Any:
     name = path.rpartition(".")[2]
     if path not in SETTINGS and (_SECRETIVE.search(name) or get_close_matches(name.lower(), ["secret"])):
         return "***"
+    if path.startswith("hooks."):
+        # A product may have put a key there.
+        value = value.partition("?")[0] + ("?…" if "?" in value else "")
     return _PASSWORD.sub(lambda found: f"{found[1]}…@" if found[1] else f"{found[2]}…", value)
 
 

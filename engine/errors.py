@@ -81,6 +81,8 @@ class Code(IntEnum):
     """The viewer does not meet the red packet's condition; the text names it. It may claim again when it does."""
     PACKET_OVER = 120
     """The red packet is empty, expired or cancelled."""
+    DECLINED = 121
+    """The product does not allow it; the text says why."""
 
     HELD = 200
     """A moderator will decide."""
@@ -127,6 +129,10 @@ class Close(IntEnum):
     """A moderator sent the viewer out."""
     BANNED = 4402
     """A moderator sent the viewer out, and it may not return before the ban ends."""
+    TOKEN_EXPIRED = 4403
+    """The viewer's token has expired, and it brought no other in time."""
+    TOKEN_REVOKED = 4404
+    """The viewer's token was taken back."""
 
     @property
     def resumable(self) -> bool:
@@ -144,10 +150,12 @@ class Refused(RoomcastError):
     :ivar code: why.
     :ivar text: for people; names the field, the value or the setting.
     :ivar retry_after_ms: milliseconds until the same request may succeed, 0 if unknown or never.
+    :ivar limit: path of the setting whose limit was reached; empty if it was none that is worth counting.
     """
 
-    def __init__(self, code: Code, text: str = "", retry_after_ms: int = 0) -> None:
+    def __init__(self, code: Code, text: str = "", retry_after_ms: int = 0, *, limit: str = "") -> None:
         super().__init__(f"{code.name.lower()} ({int(code)}){': ' if text else ''}{text}")
         self.code = code
         self.text = text
         self.retry_after_ms = retry_after_ms
+        self.limit = limit

@@ -2,6 +2,11 @@
 
 Owns the configuration of logging for the command line. The engine itself logs through the standard library, an event's name as
 the message and its facts as ``extra``; a program that embeds it configures logging as it likes.
+
+What a line may tell, in all of the engine: what happened, where (room, process, its own or its operator's addresses) and how
+much. Never what somebody said or is called, a token, a key, or a viewer's address. A user's id only where an operator has to
+find what was done about somebody (moderation, money, who called the API). Lines about one connection have its number as
+``connection``, lines about one request to the HTTP API its ``request_id``. A test knows all facts there are.
 """
 
 from __future__ import annotations

@@ -10,29 +10,33 @@ cancel what is left. A deadline bounds the whole; a second request to stop cuts 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-import socket
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import trio
 
-from engine.access import SERVER
-from engine.backend import Room
-from engine.brokers.base import Record
+from engine.backend import Backend
 from engine.configcheck import check
 from engine.edge import Edge, EdgeStatistics
 from engine.errors import RoomcastError
 from engine.greeting import url_of
 from engine.hub import HubStatistics
 from engine.hub.hubs import make_hub, now_ms
-from engine.hub.notices import Hook
-from engine.hub.spending import SpendHook
-from engine.ledger.values import Gift
+from engine.hub.vitals import edge_line
+from engine.hub.wordlists import WordListError
 from engine.link import memory_link
-from engine.schema import Author
+from engine.pulse import Pulse
+from engine.reload import Reloaded, ReloadRefused
+from engine.rereading import renew
 from engine.settings import Settings
+
+if TYPE_CHECKING:
+    from engine.api.service import Service
 
 __all__ = ["Node", "NodeStatistics", "open_node"]
 
@@ -48,18 +52,41 @@ class NodeStatistics:
     edge: EdgeStatistics
 
 
-class Node:
+class Node(Backend):
     """A running node, as `open_node` yields it.
 
     :ivar edge: its viewers' side; `hub` its rooms' side. Their statistics are public, their parts are not.
+    :ivar api: its HTTP API, if it has one.
     """
 
-    def __init__(self, settings: Settings, *, encoded_link: bool = False) -> None:
-        self.settings = settings
-        self.name = settings.node.name or socket.gethostname()
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        reread: Callable[[], Settings] | None = None,
+        adopted: Callable[[Settings, Reloaded], None] | None = None,
+        encoded_link: bool = False,
+    ) -> None:
         self.hub = make_hub(settings)
+        self._source = reread
+        self._adopted = adopted
+        self._reloading = trio.Lock()
+        super().__init__(
+            self.hub,
+            lambda: self.hub.settings,
+            (self._hub_part, self._edge_part),
+            self._reread,
+            listening=lambda: self.edge.addresses[0],
+        )
         self.edge = Edge(settings, now_ms)
+        self.api: Service | None = None
+        if settings.api.enabled:
+            # Here, because it takes libraries that a node without an API needs not have.
+            from engine.api.service import service_of
+
+            self.api = service_of(self, lambda: self.hub.trust.news)
         self._edge_end, self._hub_end = memory_link(encoded=encoded_link)
+        self._pulse = Pulse()
         self._deadline = trio.CancelScope(shield=True)
 
     @property
@@ -67,91 +94,72 @@ class Node:
         """Where viewers connect."""
         return url_of(self.settings, *self.edge.addresses[0])
 
-    async def comment(self, room: str, body: str, *, author: Author = SERVER, session: str = "", ref: int = 0) -> int:
-        """Say something in a room and return its offset, once it is ordered and kept.
+    def listen(self) -> None:
+        """Take the addresses. Raises `RoomcastError`; it has none then."""
+        self.edge.listen()
+        if self.api is not None:
+            try:
+                self.api.listen()
+            except RoomcastError:
+                self.edge.close()
+                raise
 
-        :param session: with ``ref`` a key that makes a retry harmless.
-        :raises engine.errors.Refused: with the reason and whether to try again.
-        """
-        return await self.hub.say(room, body, author=author, session=session, ref=ref)
-
-    async def custom(self, room: str, name: str, body: str, *, author: Author = SERVER, session: str = "", ref: int = 0) -> int:
-        """Publish an event of the product's own making. See `comment`."""
-        return await self.hub.say(room, body, name=name, author=author, session=session, ref=ref)
-
-    async def publish(self, room: str, event: bytes, *, session: str = "", ref: int = 0) -> int:
-        """Publish any event, MessagePack of an `engine.schema.Event`, and return its offset. See `comment`."""
-        return await self.hub.publish(room, event, session=session, ref=ref)
-
-    def room(self, name: str, *, author: Author = SERVER) -> Room:
-        """All that can be done in a room, moderation and state included.
-
-        :param author: whom events name.
-        """
-        return Room(self.hub, name, author)
-
-    @property
-    def on_unread(self) -> Hook | None:
-        """Called at the deadline of a notice that asks for receipts (`engine.hub.notices.Unread`)."""
-        return self.hub.desk.notices.hook
-
-    @on_unread.setter
-    def on_unread(self, hook: Hook | None) -> None:
-        self.hub.desk.notices.hook = hook
-
-    @property
-    def on_spend(self) -> SpendHook | None:
-        """Asked before a viewer's gift or red packet is booked (`engine.hub.spending.Spend`)."""
-        return self.hub.money.spending.hook
-
-    @on_spend.setter
-    def on_spend(self, hook: SpendHook | None) -> None:
-        self.hub.money.spending.hook = hook
-
-    def gifts(self) -> list[Gift]:
-        """What can be given, cheapest first."""
-        return self.hub.money.catalogue.all()
-
-    async def offer_gift(self, gift: Gift) -> None:
-        """Let a gift be given at all nodes from now on, or replace it; it is kept by the ledger."""
-        await self.hub.money.catalogue.offer(gift)
-
-    async def withdraw_gift(self, gift_id: str) -> None:
-        """Let a gift that was offered not be given any more."""
-        await self.hub.money.catalogue.withdraw(gift_id)
-
-    def like(self, room: str, count: int) -> None:
-        """Add likes to a room that has viewers here."""
-        self.hub.like(room, count)
-
-    def counters(self, room: str) -> tuple[int, ...] | None:
-        """``(likes, viewers)`` of a room that has viewers here, else None."""
-        return self.hub.counters(room)
-
-    async def amend(self, room: str, field: str, value: bytes | None, *, expires_ms: int = 0, expect: int | None = None) -> int:
-        """Set a field of a room's record at all nodes, and return the revision that the record has then.
-
-        :param value: None deletes the field.
-        :param expires_ms: milliseconds from now after which it goes by itself; 0: it stays.
-        :param expect: the revision on which this builds.
-        :raises engine.brokers.base.Conflict: the record is at another revision than expected.
-        :raises engine.brokers.base.RecordFull: it does not fit.
-        :raises engine.brokers.base.Unavailable: the broker is out of reach; the same may be tried again.
-        :raises engine.errors.Refused: the room's name is none.
-        """
-        return await self.hub.amend(room, field, value, expires_ms=expires_ms, expect=expect)
-
-    def record(self, room: str) -> Record | None:
-        """Revision and fields of the record of a room that has viewers here, else None; do not change it."""
-        return self.hub.record(room)
+    @asynccontextmanager
+    async def _listening(self) -> AsyncIterator[None]:
+        """Have the addresses while the block runs, also when nothing comes to run in it. Raises `RoomcastError`."""
+        self.listen()
+        try:
+            yield
+        finally:
+            self.edge.close()
+            if self.api is not None:
+                self.api.close()
 
     def statistics(self) -> NodeStatistics:
         """A frozen picture of the node."""
         return NodeStatistics(self.name, self.hub.statistics(), self.edge.statistics())
 
+    def _hub_part(self) -> dict[str, Any]:
+        """For `Backend.vitals`."""
+        return {"name": self.name, "hub": dataclasses.asdict(self.hub.statistics())}
+
+    def _edge_part(self) -> dict[str, Any]:
+        """For `Backend.vitals`."""
+        edge, process = dataclasses.asdict(self.edge.statistics()), dataclasses.asdict(self._pulse.statistics())
+        return {"edge": edge, "process": {"node": process}, "edges": [edge_line(self.name, os.getpid(), edge, process)]}
+
     def hurry(self) -> None:
         """Cut the draining short: whoever is still connected is dropped."""
         self._deadline.cancel()
+
+    async def _reread(self) -> Reloaded:
+        """See `engine.backend.Backend.reload`. One at a time."""
+        if self._source is None:
+            raise RoomcastError("the node was not started from a file")
+        try:
+            async with self._reloading:
+                settings, reloaded = await trio.to_thread.run_sync(renew, self.settings, self._source)
+                # Whoever has asked may go, but not with half of it done.
+                with trio.CancelScope(shield=True):
+                    await self._adopt(settings)
+        except RoomcastError as error:
+            log.error("reload_refused", extra={"faults": str(error).splitlines()})
+            raise
+        if self._adopted is not None:
+            self._adopted(settings, reloaded)
+        log.info("settings_reloaded", extra={"changed": reloaded.changed, "restart": reloaded.restart})
+        return reloaded
+
+    async def _adopt(self, settings: Settings) -> None:
+        """All of it or, with a `RoomcastError`, nothing."""
+        self.edge.adopt(settings)
+        try:
+            await self.hub.adopt(settings)
+        except WordListError as error:
+            self.edge.adopt(self.settings)
+            raise ReloadRefused([("moderation.lists", str(error))]) from error
+        if self.api is not None:
+            self.api.adopt(settings.api)
 
     async def _drain(self) -> None:
         """See the module's docstring."""
@@ -160,15 +168,27 @@ class Node:
             self.edge.stop_accepting()
             await self.hub.drain()
             await self.edge.drain()
+            if self.api is not None:
+                # Last, so that whoever asks is told that the node is stopping.
+                await self.api.drain(self.settings.node.shutdown_seconds)
         if deadline.cancelled_caught:
             log.warning("drain_deadline", extra={"viewers_left": len(self.edge.connections)})
+        await self.hub.finish()
 
 
 @asynccontextmanager
-async def open_node(settings: Settings | None = None, *, encoded_link: bool = False) -> AsyncIterator[Node]:
+async def open_node(
+    settings: Settings | None = None,
+    *,
+    reread: Callable[[], Settings] | None = None,
+    adopted: Callable[[Settings, Reloaded], None] | None = None,
+    encoded_link: bool = False,
+) -> AsyncIterator[Node]:
     """Run a node while the block runs; viewers can connect when it is entered, and are told to leave when it ends.
 
     :param settings: defaults if None; see `engine.settings`, or `engine.config.load` for a file.
+    :param reread: returns the settings as they are to be now, in a thread; makes `engine.backend.Backend.reload` possible.
+    :param adopted: called with the settings in force after each reload: for what is not the node's, such as logging.
     :param encoded_link: serialise every message between edge and hub, as between processes. For tests.
     :raises RoomcastError: the settings contradict each other, or the address cannot be bound.
     """
@@ -178,17 +198,22 @@ async def open_node(settings: Settings | None = None, *, encoded_link: bool = Fa
         raise RoomcastError("; ".join(str(fault) for fault in faults))
     if settings.node.workers:
         raise RoomcastError("node.workers: an embedded node is one process; `roomcast serve` starts several")
-    node = Node(settings, encoded_link=encoded_link)
-    node.edge.listen()
-    async with trio.open_nursery() as nursery:
+    node = Node(settings, reread=reread, adopted=adopted, encoded_link=encoded_link)
+    async with node._listening(), trio.open_nursery() as nursery:
+        nursery.start_soon(node._pulse.run)
         await nursery.start(node.hub.run)
         node.hub.attach(node._hub_end)
         await nursery.start(node.edge.serve, node._edge_end)
         await nursery.start(node.edge.run)
+        if node.api is not None:
+            await nursery.start(node.watch.run)
+            await nursery.start(node.api.run)
+            log.info("api_listening", extra={"node": node.name, "url": node.api.url})
         log.info("listening", extra={"node": node.name, "url": node.url, "viewers_max": node.edge.admission.viewers_max})
         try:
             yield node
         finally:
-            log.info("draining", extra={"viewers": len(node.edge.connections), "seconds": settings.node.shutdown_seconds})
+            seconds = node.settings.node.shutdown_seconds
+            log.info("draining", extra={"viewers": len(node.edge.connections), "seconds": seconds})
             await node._drain()
             nursery.cancel_scope.cancel()

@@ -1,19 +1,20 @@
-"""Time-keeping for one process: a heap of deadlines and a bell that wakes the task which serves it.
+"""Time-keeping for one process: a heap of deadlines, a bell that wakes the task which serves it, and growing pauses.
 
-Owns the two primitives that let thousands of rooms and viewers have deadlines without a task or a timer each. Must not know
-what a deadline is for.
+Owns the primitives that let thousands of rooms and viewers have deadlines without a task or a timer each, and the arithmetic of
+trying again. Must not know what a deadline is for.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
+import random
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 import trio
 
-__all__ = ["Bell", "Deadlines"]
+__all__ = ["Bell", "Deadlines", "Pause"]
 
 T = TypeVar("T")
 
@@ -24,13 +25,13 @@ class Deadlines(Generic[T]):
     There is no removal: an item whose deadline moved is added again, and its owner ignores the stale one. Items of one time
     share a bucket, so with a coarse grid a deadline costs one reference in a list and many share a wake-up.
 
-    :param grid: seconds to whose multiples times are rounded up; 0: not rounded.
+    :ivar grid: seconds to whose multiples times are rounded up; 0: not rounded.
     """
 
-    __slots__ = ("_buckets", "_count", "_grid", "_times")
+    __slots__ = ("_buckets", "_count", "_times", "grid")
 
     def __init__(self, grid: float = 0.0) -> None:
-        self._grid = grid
+        self.grid = grid
         self._times: list[float] = []
         self._buckets: dict[float, list[T]] = {}
         self._count = 0
@@ -40,10 +41,10 @@ class Deadlines(Generic[T]):
 
     def add(self, when: float, item: T) -> bool:
         """Let ``item`` expire at ``when``, in seconds of the caller's clock. Returns whether `next` is earlier now."""
-        if self._grid:
-            rounded = math.ceil(when / self._grid) * self._grid
+        if self.grid:
+            rounded = math.ceil(when / self.grid) * self.grid
             # The product may come out a bit too small.
-            when = rounded if rounded >= when else rounded + self._grid
+            when = rounded if rounded >= when else rounded + self.grid
         self._count += 1
         bucket = self._buckets.get(when)
         if bucket is not None:
@@ -87,3 +88,32 @@ class Bell:
         """Like `wait`, but return at ``deadline`` (trio's clock) at the latest."""
         with trio.CancelScope(deadline=deadline):
             await self.wait()
+
+
+class Pause:
+    """Growing pauses between attempts at something that fails: each is a random part, at least half, of a ceiling that doubles
+    from the first to the most.
+
+    :param first: seconds, the ceiling of the first pause.
+    :param most: seconds, the largest ceiling.
+    :ivar count: pauses since the last `reset`.
+    """
+
+    def __init__(self, first: float, most: float) -> None:
+        self._first = first
+        self._most = most
+        self.count = 0
+
+    def reset(self) -> None:
+        """It worked."""
+        self.count = 0
+
+    def seconds(self) -> float:
+        """The next pause."""
+        ceiling = min(self._most, self._first * 2.0 ** min(self.count, 32))
+        self.count += 1
+        return ceiling * random.uniform(0.5, 1.0)
+
+    async def wait(self) -> None:
+        """Let it pass."""
+        await trio.sleep(self.seconds())

@@ -14,14 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shell import PATIENCE, ROOMCAST, Running, assert_calm, environment, roomcast, serving
+from shell import PATIENCE, ROOMCAST, Running, assert_calm, environment, roomcast, serving, typed
+from tokenmaking import private, private_pem, token_key
 from typer.testing import CliRunner
 
 from engine.cli import app
-from engine.tokens import tokens_of
+from engine.settings import AccessSettings
+from engine.tokens import Keyring
 
 COMMANDS = (
-    *("serve", "restart", "check", "init", "token", "tail", "say", "like", "react", "vote", "ask"),
+    *("demo", "serve", "restart", "check", "init", "token", "tail", "say", "like", "react", "vote", "ask"),
     *("notice", "moderate", "state", "export", "replay"),
 )
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -54,7 +56,7 @@ def test_without_a_command_it_helps() -> None:
 
 
 def test_an_unknown_command_is_an_error() -> None:
-    done = roomcast("sing")
+    done = typed("sing")
     assert done.returncode == 2
     assert "sing" in done.stderr
 
@@ -70,9 +72,9 @@ def test_the_console_script_is_the_same() -> None:
 
 def test_what_init_writes_check_accepts(tmp_path: Path) -> None:
     file = tmp_path / "roomcast.toml"
-    assert roomcast("init", str(file)).returncode == 0
+    assert typed("init", str(file)).returncode == 0
     assert tomllib.loads(file.read_text(encoding="utf-8")) is not None
-    done = roomcast("check", str(file))
+    done = typed("check", str(file))
     assert done.returncode == 0
     assert "every setting has its default" in done.stdout
 
@@ -80,24 +82,24 @@ def test_what_init_writes_check_accepts(tmp_path: Path) -> None:
 def test_init_does_not_overwrite_unless_forced(tmp_path: Path) -> None:
     file = tmp_path / "roomcast.toml"
     file.write_text("mine")
-    done = roomcast("init", str(file))
+    done = typed("init", str(file))
     assert done.returncode == 1
     assert "--force" in done.stderr
     assert file.read_text() == "mine"
-    assert roomcast("init", str(file), "--force").returncode == 0
+    assert typed("init", str(file), "--force").returncode == 0
     assert "[edge]" in file.read_text(encoding="utf-8")
 
 
 def test_init_writes_to_standard_output_and_a_schema() -> None:
-    done = roomcast("init", "-")
+    done = typed("init", "-")
     assert done.returncode == 0
     assert "[room]" in done.stdout
-    schema = roomcast("init", "-", "--schema")
+    schema = typed("init", "-", "--schema")
     assert json.loads(schema.stdout)["properties"].keys() >= {"edge", "room"}
 
 
 def test_init_into_nowhere_is_one_line(tmp_path: Path) -> None:
-    done = roomcast("init", str(tmp_path / "no" / "such" / "file.toml"))
+    done = typed("init", str(tmp_path / "no" / "such" / "file.toml"))
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
 
@@ -106,7 +108,7 @@ def test_all_faults_of_a_file_at_once(tmp_path: Path) -> None:
     file = tmp_path / "错.toml"
     file.write_text('[edge]\nport = 70000\nprot = 1\n[room]\nlag_policy = "wait"\n[rooms]\n', encoding="utf-8")
     for command in (("check", str(file)), ("serve", "--config", str(file))):
-        done = roomcast(*command)
+        done = typed(*command)
         assert done.returncode == 1
         for part in ("edge.port", "edge.prot", "room.lag_policy", "rooms"):
             assert part in done.stderr
@@ -114,7 +116,7 @@ def test_all_faults_of_a_file_at_once(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there() -> None:
-    done = roomcast("serve", "--config", "/nonexistent/roomcast.toml")
+    done = typed("serve", "--config", "/nonexistent/roomcast.toml")
     assert done.returncode == 1
     assert "/nonexistent/roomcast.toml" in done.stderr
     assert "Traceback" not in done.stderr
@@ -123,7 +125,7 @@ def test_a_file_that_is_not_there() -> None:
 def test_check_names_what_deviates(tmp_path: Path) -> None:
     file = tmp_path / "roomcast.toml"
     file.write_text("[edge]\nport = 9000\n")
-    done = roomcast("check", str(file), ROOMCAST_ROOM__LAG_POLICY="close")
+    done = typed("check", str(file), ROOMCAST_ROOM__LAG_POLICY="close")
     assert done.returncode == 0
     assert "edge.port = 9000" in done.stdout
     assert "room.lag_policy" in done.stdout
@@ -136,7 +138,7 @@ def test_check_names_what_deviates(tmp_path: Path) -> None:
 def test_a_port_in_use_is_said_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = roomcast("serve", "--port", str(port))
+        done = typed("serve", "--port", str(port))
     assert done.returncode == 1
     assert f"127.0.0.1:{port}" in done.stderr
     assert "edge.port" in done.stderr
@@ -144,14 +146,14 @@ def test_a_port_in_use_is_said_in_one_line() -> None:
 
 
 def test_a_public_address_with_anonymous_writing_is_refused() -> None:
-    done = roomcast("serve", "--host", "0.0.0.0", "--port", "0")
+    done = typed("serve", "--host", "0.0.0.0", "--port", "0")
     assert done.returncode == 1
     assert "access.public_anonymous_writing" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_wrong_option_is_refused() -> None:
-    done = roomcast("serve", "--port", "http")
+    done = typed("serve", "--port", "http")
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
 
@@ -181,11 +183,32 @@ def test_a_token_says_what_was_asked_for(tmp_path: Path) -> None:
     file = tmp_path / "roomcast.toml"
     file.write_text(f'[access]\nsecret = "{SECRET}"\n')
     options = ("--user", "anna", "--role", "host", "--room", "大厅", "--room", "班*", "--name", "安娜", "--level", "3")
-    done = roomcast("token", *options, "--follower", "--attribute", "team=红=1", "--seconds", "60", "--config", str(file))
+    done = typed("token", *options, "--follower", "--attribute", "team=红=1", "--seconds", "60", "--config", str(file))
     assert done.returncode == 0, done.stderr
-    claims = tokens_of(SECRET).read(done.stdout.strip(), time.time())
+    claims = Keyring(AccessSettings(secret=SECRET)).read(done.stdout.strip(), time.time())
     assert (claims.sub, claims.role, claims.rooms, claims.name, claims.level) == ("anna", "host", ["大厅", "班*"], "安娜", 3)
-    assert (claims.follower, claims.attributes, claims.exp - claims.iat) == (True, {"team": "红=1"}, 60)
+    assert (claims.follower, claims.attributes) == (True, {"team": "红=1"})
+    # It ends on a whole second, and says to the millisecond when it was made.
+    assert 59 < claims.exp - claims.iat <= 60
+
+
+def test_a_token_is_signed_with_the_key_that_is_asked_for(tmp_path: Path) -> None:
+    file, private_file = tmp_path / "roomcast.toml", tmp_path / "private.pem"
+    key = token_key("EdDSA", tmp_path)
+    private_file.write_bytes(private_pem(private("EdDSA")))
+    tables = f'[[access.keys]]\nkid = "{key.kid}"\nalgorithm = "EdDSA"\nfile = "{key.file}"\n'
+    file.write_text(f'[access]\nissuer = "shop"\naudience = "chat"\n{tables}')
+    options = ("--user", "anna", "--jti", "t-1", "--kid", key.kid, "--config", str(file))
+    done = typed("token", *options, "--key-file", str(private_file))
+    assert done.returncode == 0, done.stderr
+    ring = Keyring(AccessSettings(keys=(key,), issuer="shop", audience="chat"))
+    assert ring.read(done.stdout.strip(), time.time()).jti == "t-1"
+    for name, part in (("", "private half"), (str(tmp_path / "none"), "cannot read"), (key.file, "no private")):
+        wrong = ("--key-file", name) if name else ()
+        done = typed("token", *options, *wrong)
+        assert done.returncode == 1
+        assert part in done.stderr
+        assert "BEGIN" not in done.stderr
 
 
 def test_a_token_that_cannot_be_is_said_in_one_line() -> None:
@@ -196,7 +219,7 @@ def test_a_token_that_cannot_be_is_said_in_one_line() -> None:
         (("--user", "anna", "--attribute", "x"), 2, "NAME=TEXT"),
     ):
         secret = {} if part == "access.secret" else {"ROOMCAST_ACCESS__SECRET": SECRET}
-        done = roomcast("token", *arguments, **secret)
+        done = typed("token", *arguments, **secret)
         assert done.returncode == status, arguments
         assert part in done.stderr
         assert "Traceback" not in done.stderr
@@ -208,20 +231,20 @@ def test_a_token_that_cannot_be_is_said_in_one_line() -> None:
 def test_a_file_that_is_there_is_kept_unless_forced(tmp_path: Path, url: str) -> None:
     file = tmp_path / "录.ndjson"
     file.write_text("mine")
-    done = roomcast("export", "r", "--url", url, "--output", str(file))
+    done = typed("export", "r", "--url", url, "--output", str(file))
     assert done.returncode == 1
     assert "--force" in done.stderr
     assert file.read_text() == "mine"
-    assert roomcast("export", "r", "--url", url, "--output", str(file), "--force").returncode == 0
+    assert typed("export", "r", "--url", url, "--output", str(file), "--force").returncode == 0
     assert json.loads(file.read_text(encoding="utf-8"))["room"] == "r"
 
 
 def test_an_export_that_fails_leaves_no_file_behind(tmp_path: Path) -> None:
     file = tmp_path / "out.ndjson"
-    done = roomcast("export", "r", "--url", "ws://127.0.0.1:1/ws", "--output", str(file))
+    done = typed("export", "r", "--url", "ws://127.0.0.1:1/ws", "--output", str(file))
     assert done.returncode == 1
     assert not file.exists()
-    done = roomcast("export", "r", "--output", str(tmp_path / "no" / "such"))
+    done = typed("export", "r", "--output", str(tmp_path / "no" / "such"))
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
 
@@ -235,12 +258,12 @@ def test_what_is_no_recording_is_named_before_anybody_sees_it(tmp_path: Path) ->
         (f'{header}\n{{"offset": 1, "time": 1, "event": [1, ["u"], 0]}}', "line 2"),
     ):
         file.write_text(text)
-        done = roomcast("replay", str(file), "--port", "0")
+        done = typed("replay", str(file), "--port", "0")
         assert done.returncode == 1
         assert f"录.ndjson: {part}" in done.stderr
         assert done.stdout == ""
         assert len(done.stderr.strip().splitlines()) == 1
-    assert roomcast("replay", str(tmp_path / "none")).returncode == 1
+    assert typed("replay", str(tmp_path / "none")).returncode == 1
 
 
 # -- say, like, tail --------------------------------------------------------------------------------------------------
@@ -250,10 +273,10 @@ def test_say_and_tail(url: str) -> None:
     tail = Running("tail", "大厅", "--json", "--url", url)
     try:
         tail.until('"type": "snapshot"')
-        first = roomcast("say", "大厅", "大家好 👋", "--name", "小明", "--url", url)
+        first = typed("say", "大厅", "大家好 👋", "--name", "小明", "--url", url)
         assert first.returncode == 0, first.stderr
         assert first.stdout == "1\n"
-        second = roomcast("say", "大厅", "second", ROOMCAST_URL=url)
+        second = typed("say", "大厅", "second", ROOMCAST_URL=url)
         assert second.stdout == "2\n"
         comment = tail.json("大家好")
         assert comment["type"] == "comment"
@@ -269,7 +292,7 @@ def test_tail_for_people(url: str) -> None:
     try:
         # Counters are told when somebody comes, so its own coming is the sign that it is in.
         tail.until("1 viewers")
-        assert roomcast("say", "人", "你好", "--name", "阿强", "--url", url).returncode == 0
+        assert typed("say", "人", "你好", "--name", "阿强", "--url", url).returncode == 0
         assert "阿强: 你好" in tail.until("你好")
     finally:
         tail.stop()
@@ -279,18 +302,18 @@ def test_like(url: str) -> None:
     tail = Running("tail", "赞", "--json", ROOMCAST_URL=url)
     try:
         tail.until('"type": "counters"')
-        assert roomcast("like", "赞", "7", "--url", url).returncode == 0
+        assert typed("like", "赞", "7", "--url", url).returncode == 0
         assert json.loads(tail.until('"likes": 7'))["type"] == "counters"
     finally:
         tail.stop()
-    assert roomcast("like", "赞", "0", "--url", url).returncode == 2
+    assert typed("like", "赞", "0", "--url", url).returncode == 2
 
 
 @pytest.mark.parametrize("command", [("say", "r", "x"), ("react", "r", "🔥"), ("tail", "r"), ("state", "r")])
 def test_no_node_is_said_in_one_line(command: tuple[str, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    done = roomcast(*command, "--url", f"ws://127.0.0.1:{port}/ws")
+    done = typed(*command, "--url", f"ws://127.0.0.1:{port}/ws")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -298,7 +321,7 @@ def test_no_node_is_said_in_one_line(command: tuple[str, ...]) -> None:
 
 def test_refusals_are_said_in_one_line(url: str) -> None:
     for arguments in (("say", "r", "   "), ("say", "r", "x" * 3000), ("say", "a\nb", "x")):
-        done = roomcast(*arguments, "--url", url)
+        done = typed(*arguments, "--url", url)
         assert done.returncode == 1, arguments
         assert len(done.stderr.strip().splitlines()) == 1
         assert done.stderr.startswith("roomcast: ")
@@ -321,13 +344,13 @@ def test_refusals_are_said_in_one_line(url: str) -> None:
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: tuple[str, ...]) -> None:
-    done = roomcast(*arguments)
+    done = typed(*arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
 
 def test_a_url_that_is_none_is_said_in_one_line() -> None:
-    done = roomcast("tail", "r", "--url", "http://127.0.0.1/")
+    done = typed("tail", "r", "--url", "http://127.0.0.1/")
     assert done.returncode == 1
     assert "ws://host:port/ws" in done.stderr
 
@@ -338,7 +361,7 @@ def test_a_reader_who_has_enough_is_no_error(url: str) -> None:
     assert tail.process.stdout is not None
     tail.process.stdout.close()
     for text in ("one", "two"):
-        assert roomcast("say", "管", text, "--url", url).returncode == 0
+        assert typed("say", "管", text, "--url", url).returncode == 0
     assert tail.process.wait(PATIENCE) == 1
     assert tail.process.stderr is not None
     with tail.process.stderr as errors:

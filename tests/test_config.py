@@ -808,7 +808,7 @@ def test_settings_made_in_python_are_checked_as_strictly_as_a_file() -> None:
         'room.lag_policy = "drop": must be "skip" or "close"',
         "room.rooms_max = true: must be a whole number, from 1 to 10_000_000",
         "limits.comments_per_second = nan: must be a finite number per second, more than 0, at most 1_000_000_000",
-        'access.anonymous = None: must be "write", "read" or "none"',
+        'access.anonymous = None: must be "auto", "write", "read" or "none"',
         "edge.dead_peer_seconds = 60.0: must be more than room.lag_seconds (60.0)",
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import re
@@ -16,11 +17,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine import configfile
 from engine.config import ConfigError, check, load
 from engine.configcheck import value_of
-from engine.configfile import SECTIONS, SETTINGS, Setting, commented, json_schema, number, toml_value
-from engine.settings import FeedSettings, GiftSettings, ModerationSettings, Settings, WordList
+from engine.configfile import SECTIONS, SETTINGS, Setting, number, toml_value
+from engine.settings import (
+    AccessSettings,
+    ApiKey,
+    ApiSettings,
+    FeedSettings,
+    GiftSettings,
+    ModerationSettings,
+    Network,
+    QualitySettings,
+    Settings,
+    TokenKey,
+    WordList,
+)
 
+# Hundreds of tests read them.
+commented, json_schema = functools.cache(configfile.commented), functools.cache(configfile.json_schema)
 EVERY = pytest.mark.parametrize("setting", SETTINGS.values(), ids=list(SETTINGS))
 
 
@@ -54,6 +70,9 @@ def test_the_commented_file_without_its_comment_marks_holds_every_default_and_th
         moderation=ModerationSettings(lists=(WordList(file="words.txt"),)),
         feeds={"readable": FeedSettings(comments_per_second=10.0)},
         gifts={"rose": GiftSettings(name="Rose", price=10)},
+        access=AccessSettings(keys=(TokenKey(kid="2026-11", secret="at least 32 bytes that nobody can guess"),)),
+        api=ApiSettings(keys=(ApiKey(name="backend", sha256="0" * 64),)),
+        quality=QualitySettings(networks=(Network(name="a provider", addresses=("203.0.113.0/24", "2001:db8::/32")),)),
     )
     table = tomllib.loads(uncommented(commented()))
     beside = [each.path for each in SETTINGS.values() if not each.section]

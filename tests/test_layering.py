@@ -16,7 +16,8 @@ ENGINE = Path(__file__).parents[1] / "engine"
 CLOCKS_AND_SOCKETS = {"trio", "socket", "os", "time", "select", "selectors", "asyncio", "threading", "random", "subprocess"}
 SERVER = {"engine.edge", "engine.hub", "engine.link", "engine.node", "engine.brokers", "engine.room", "engine.ws"}
 DATABASES = {"sqlalchemy", "alembic", "psycopg"}
-HEAVY = {"pydantic", "pydantic_settings", "fastapi", "coredis", "typer", "rich", "click", *DATABASES}
+HEAVY = {"pydantic", "pydantic_settings", "fastapi", "httpx", "h11", "coredis", "typer", "rich", "click", *DATABASES}
+HEAVY |= {"prometheus_client", "opentelemetry", "cryptography"}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -94,6 +95,7 @@ def offences(package: str, forbidden: set[str]) -> list[str]:
         "engine.hub.givers",
         "engine.hub.phrases",
         "engine.hub.till",
+        "engine.tokens.passes",
         "engine.ledger.split",
         "engine.ledger.values",
         "engine.ledger.address",
@@ -116,6 +118,13 @@ def test_the_pure_parts_know_no_clock_no_socket_and_no_trio(package: str) -> Non
         ("engine.edge", {"hub", "brokers", "node", "workers", "api", "ledger", "client", "config", "configcheck", "cli"}),
         ("engine.hub", {"edge", "node", "workers", "api", "client", "ws", "config", "configcheck", "cli"}),
         ("engine.workers", {"node", "client", "config", "configcheck", "configfile", "logs", "cli"}),
+        ("engine.backend", {"edge", "node", "workers", "api", "client", "ws", "config", "configcheck", "cli"}),
+        ("engine.api", {"edge", "node", "workers", "client", "ws", "cli"}),
+        ("engine.watching", {"edge", "node", "workers", "api", "client", "ws", "config", "configcheck", "cli"}),
+        ("engine.demo", {"edge", "hub", "link", "workers", "brokers", "room", "config", "cli"}),
+        ("engine.hooks", {"edge", "hub", "node", "workers", "api", "client", "ws", "link", "config", "cli"}),
+        ("engine.metrics", {"edge", "hub", "node", "workers", "api", "client", "ws", "config", "cli"}),
+        ("engine.tokens", {"edge", "hub", "link", "node", "client", "room", "ws", "brokers", "access"}),
         ("engine.link", {"edge", "hub", "node", "brokers", "room", "ws", "client", "config"}),
         ("engine.brokers", {"edge", "hub", "node", "link", "room", "ws", "client", "config"}),
         ("engine.client", {"edge", "hub", "node", "link", "room", "ws", "brokers", "config", "access", "settings"}),
@@ -123,6 +132,20 @@ def test_the_pure_parts_know_no_clock_no_socket_and_no_trio(package: str) -> Non
 )
 def test_dependencies_point_one_way(package: str, forbidden: set[str]) -> None:
     assert not offences(package, {f"engine.{each}" for each in forbidden})
+
+
+OUTSIDE = {
+    f"engine.{each}" for each in ("edge", "hub", "link", "node", "workers", "api", "backend", "brokers", "client", "room")
+}
+
+
+def test_what_is_measured_is_pure() -> None:
+    assert not offences("engine.quality", CLOCKS_AND_SOCKETS | OUTSIDE | {"engine.settings", "engine.advice"})
+
+
+def test_advice_is_pure() -> None:
+    others = {"engine.machine", "engine.watching", "engine.commands", "pathlib", "os"}
+    assert not offences("engine.advice", CLOCKS_AND_SOCKETS | OUTSIDE | others)
 
 
 def test_nobody_but_the_node_knows_both_edge_and_hub() -> None:
@@ -136,7 +159,10 @@ def test_nobody_but_the_node_knows_both_edge_and_hub() -> None:
 
 def test_only_the_edge_watches_viewer_sockets() -> None:
     users = {name for name, targets in imports().items() if "select" in targets or "socket" in targets}
-    others = {"engine.node", "engine.link.unix", *(name for name in users if within(name, "engine.workers"))}
+    others = {"engine.node", "engine.link.unix", "engine.listening", "engine.api.server", "engine.api.service"}
+    # On the other end of them.
+    others.add("engine.demo.crowd")
+    others |= {name for name in users if within(name, "engine.workers")}
     assert all(within(name, "engine.edge") or name in others for name in users), users
     watchers = {name for name, targets in imports().items() if "select" in targets}
     assert watchers == {"engine.edge.poller"}
@@ -213,7 +239,8 @@ def test_the_log_of_a_room_needs_no_broker() -> None:
 def test_a_client_loads_no_server() -> None:
     names = loaded("import engine.client; engine.client.open_client")
     assert not {name for name in names if any(within(name, each) for each in SERVER)}
-    assert not {name for name in names if name.partition(".")[0] in HEAVY}
+    # trio-websocket takes h11.
+    assert not {name for name in names if name.partition(".")[0] in HEAVY - {"h11"}}
 
 
 def test_a_client_works_without_epoll() -> None:

@@ -21,6 +21,7 @@ class Passes:
 
     def __init__(self, load: Load, audience: Audience) -> None:
         self._secret = load.secret
+        self._all = load.tokens
         self._everybody = audience.everybody
         self._hosts = frozenset(audience.hosts)
         self._levels = (
@@ -43,4 +44,4 @@ class Passes:
             return mint(self._secret, f"speaker {index}", level=self._levels[index], seconds=SECONDS)
         if index >= self._everybody and self._every and index % self._every == 0:
             return mint(self._secret, f"moderator {index}", role="moderator", seconds=SECONDS)
-        return None
+        return mint(self._secret, f"viewer {index}", seconds=SECONDS) if self._all else None

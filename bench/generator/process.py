@@ -28,6 +28,7 @@ from bench.generator.cashier import Cashier
 from bench.generator.crowd import Crowd
 from bench.generator.passes import Passes
 from bench.generator.receiver import Viewer, ViewerState
+from bench.generator.reports import Reports
 from bench.generator.sender import Desk, Plan
 from bench.generator.swarm import Swarm
 from bench.generator.tally import Clock
@@ -103,6 +104,7 @@ class Generator:
         self.crowd = Crowd(self.swarm, audience, load, share.addresses, range(share.first, share.stop))
         self.viewers = self.crowd.viewers
         self.visits = Visits(self.crowd, self.swarm, audience, share.number, share.processes)
+        self.reports = Reports(self.swarm, self.crowd, self.viewers, share.processes)
         self.desk = Desk(self.swarm, self.viewers, load.seed)
         self.cashier: Cashier | None = None
         if load.money:
@@ -125,6 +127,8 @@ class Generator:
                     self._spawn(self.cashier.play(plan))
                 if plan.speech == "visits":
                     self._spawn(self.visits.play(plan))
+                if plan.reports:
+                    self._spawn(self.reports.play(plan))
             case "status":
                 return self.status(request.get("heads"), request.get("totals"))
             case "totals":
@@ -195,6 +199,8 @@ class Generator:
             "likes": sum(log.likes for log in self.swarm.logs.values()),
             "counted": sum(max(log.counted.values(), default=0) for log in self.swarm.logs.values()),
             "visits": self.visits.done,
+            "reports": self.reports.sent,
+            "reported": self.reports.entitled,
             "met_policy": sum(index in self.swarm.gapped or index in self.swarm.closed for index in self.crowd.slow),
             "closures": len(self.swarm.closed),
             "storms": self.crowd.storms,

@@ -70,6 +70,7 @@ class Viewer(asyncio.Protocol):
 
     :ivar node: to which it is connected.
     :ivar received: bytes read from the present connection.
+    :ivar returned: whether it has come back, and nobody has looked since.
     :ivar told: whether a gap has said that the epoch ends, and its snapshot is still to come.
     """
 
@@ -81,6 +82,7 @@ class Viewer(asyncio.Protocol):
         "log",
         "node",
         "received",
+        "returned",
         "room",
         "state",
         "swarm",
@@ -100,6 +102,7 @@ class Viewer(asyncio.Protocol):
         self.log: Log | None = None
         self.tail = b""
         self.received = 0
+        self.returned = False
         self.node = 0
         self.expects_snapshot = True
         self.told = False
@@ -191,6 +194,7 @@ class Viewer(asyncio.Protocol):
         join: list[Any] = [1, JOIN_REF, self.swarm.room_name(self.room)]
         token = self.swarm.token_of(self.index)
         if self.log is not None:
+            self.returned = True
             join += [self.log.epoch, self.cursor, self.swarm.sessions.get(self.index)]
         elif token is not None:
             join += [0, 0, None]

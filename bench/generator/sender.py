@@ -58,6 +58,7 @@ class Plan:
     :ivar slow: whether slow viewers are slow.
     :ivar bare: whether visitors only connect.
     :ivar rush: whether there is a red packet, which everybody claims.
+    :ivar reports: how many a second all viewers together send of what came to them.
     """
 
     speech: str
@@ -74,6 +75,7 @@ class Plan:
     slow: bool = False
     bare: bool = False
     rush: bool = False
+    reports: float = 0.0
 
 
 class Voice:
@@ -81,7 +83,7 @@ class Voice:
 
     :ivar accepted: sequence → (epoch in which it was then, offset).
     :ivar withheld: comments for which the room had no place, by reason.
-    :ivar reactions: given so far, by name.
+    :ivar reactions: given so far, by name; ``told``: the totals of likes and reactions that were sent last.
     :ivar notices: sequence numbers of notices among what was said.
     :ivar due: where viewers are steadfast: intended times of what waits until the previous comment is accepted, and whether it
         is a like; ``unanswered`` is the frame of that comment.
@@ -96,6 +98,7 @@ class Voice:
         "reactions",
         "refused",
         "sent",
+        "told",
         "unanswered",
         "viewer",
         "withheld",
@@ -110,6 +113,7 @@ class Voice:
         self.refused: dict[int, int] = {}
         self.notices: set[int] = set()
         self.reactions: dict[str, int] = {}
+        self.told: list[Any] = [0]
         self.withheld: dict[str, int] = {}
         self.due: deque[tuple[int, bool]] = deque()
         self.unanswered = b""
@@ -151,7 +155,7 @@ class Desk:
             if index in self._viewers:
                 self._voices.setdefault(index, Voice(self._viewers[index]))
         likes = self._pattern(plan.like_share)
-        self.sending = True
+        self.sending, self._hushed = True, False
         announcing = asyncio.create_task(self._announce(plan))
         try:
             match plan.speech:
@@ -200,9 +204,16 @@ class Desk:
                 self._hand(voice, self._tapped(voice), due)
 
     def _tapped(self, voice: Voice) -> bytes:
-        assert voice.viewer.log is not None
-        more = [voice.reactions] if voice.reactions else []
-        return self._swarm.encode([LIKE, voice.viewer.log.handle, voice.likes, *more])
+        """Its totals, where it can send them; over a connection with which it has come back first those that it had told
+        before (`engine.schema.Like`)."""
+        viewer = voice.viewer
+        if viewer.transport is None:
+            return b""
+        assert viewer.log is not None
+        before, voice.told = voice.told, [voice.likes, *([dict(voice.reactions)] if voice.reactions else [])]
+        reports = [before, voice.told] if viewer.returned and before != voice.told else [voice.told]
+        viewer.returned = False
+        return b"".join(self._swarm.encode([LIKE, viewer.log.handle, *totals]) for totals in reports)
 
     def _pattern(self, like_share: float) -> list[bool]:
         """Whether a message is a like, by its number modulo `PATTERN`."""
@@ -308,7 +319,7 @@ class Desk:
         voice = self._voices.get(viewer.index)
         if voice is not None:
             self._repeat(voice)
-            if voice.likes and viewer.log is not None and viewer.transport is not None:
+            if (voice.likes or voice.reactions) and viewer.returned and viewer.transport is not None:
                 viewer.send(self._tapped(voice))
             self._go_on(voice)
 

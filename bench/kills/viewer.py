@@ -93,7 +93,7 @@ class Viewer:
         self._book = book
         self._places = places
         self._random = random
-        self._session = f"storm-{random.getrandbits(96):024x}"
+        self._session = f"g-storm-{random.getrandbits(96):024x}"
         self._line: Line | None = None
         """The connection while requests can be sent on it."""
         self._at = (node, 0)

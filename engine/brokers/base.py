@@ -47,6 +47,7 @@ import trio
 from msgspec import Struct
 
 from engine.errors import RoomcastError
+from engine.settings import Settings
 
 __all__ = [
     "FREE",
@@ -276,6 +277,14 @@ class Broker(ABC):
             except Unavailable as error:
                 outcomes[room] = error
         return outcomes
+
+    def adopt(self, settings: Settings) -> None:  # noqa: B027  # one without settings has nothing to do
+        """Take other settings, of which only those differ that can change while rooms are open (`engine.reload`)."""
+
+    def traffic(self) -> dict[str, int]:
+        """What it has exchanged with its server so far: ``requests`` and ``pushes``, the bytes ``sent`` and ``received``, and
+        ``reads`` of history for want of a push. Empty if it has none."""
+        return {}
 
     async def reach(self) -> None:
         """Wait until the broker answers; at once where it is in the process."""

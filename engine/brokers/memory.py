@@ -36,7 +36,7 @@ from engine.brokers.record import Fields
 from engine.brokers.redacted import REDACTED
 from engine.brokers.sums import Sums
 from engine.brokers.tallies import Tallies
-from engine.settings import BrokerSettings
+from engine.settings import BrokerSettings, Settings
 
 __all__ = ["MemoryBroker"]
 
@@ -73,8 +73,12 @@ class _Stream:
         self.subscribed = False
         self.sums = Sums()
         self.tallies: Tallies | None = None
-        self.purse = Purse(budget) if any(budget) else None
         self.withheld = (0, 0)
+        self.allow(budget)
+
+    def allow(self, budget: Budget) -> None:
+        """Give the room another budget; it begins with all of it."""
+        self.purse = Purse(budget) if any(budget) else None
 
     def totals(self, room: str) -> Totals:
         return self.sums.totals(room, self.withheld)
@@ -120,6 +124,18 @@ class MemoryBroker(Broker):
         self._streams: dict[str, _Stream] = {}
         # These may outlive a stream: a ban does not end because nobody came for an hour.
         self._records: dict[str, Fields] = {}
+
+    def adopt(self, settings: Settings) -> None:
+        self._settings = limits = settings.broker
+        budget = Budget(settings.limits.room_events_per_second, settings.limits.room_bytes_per_second)
+        for stream in self._streams.values():
+            if budget != self._budget:
+                stream.allow(budget)
+            if stream.tallies is not None:
+                stream.tallies.tallies_max = limits.tallies
+        for record in self._records.values():
+            record.limit(limits.record_fields, limits.record_bytes)
+        self._budget = budget
 
     def _stream(self, room: str) -> _Stream:
         """The room's, at its present time."""

@@ -23,14 +23,18 @@ class Fields:
     __slots__ = ("_bytes_max", "_expiries", "_fields_max", "_next_ms", "_size", "last_ms", "revision", "values")
 
     def __init__(self, fields_max: int, bytes_max: int) -> None:
-        self._fields_max = fields_max
-        self._bytes_max = bytes_max
+        self.limit(fields_max, bytes_max)
         self._expiries: dict[str, int] = {}
         self._next_ms = math.inf
         self._size = 0
         self.last_ms = 0
         self.revision = 0
         self.values: dict[str, bytes] = {}
+
+    def limit(self, fields_max: int, bytes_max: int) -> None:
+        """Refuse what is new beyond these bounds; what is there stays."""
+        self._fields_max = fields_max
+        self._bytes_max = bytes_max
 
     def amend(self, field: str, value: bytes | None, expires_at_ms: int, expect: int | None) -> bool:
         """Set a field, or delete it; returns whether that was a change. Raises `Conflict` and `RecordFull`.

@@ -53,13 +53,13 @@ class _Tally:
 class Tallies:
     """See the module's docstring.
 
-    :param tallies_max: that may be in the room.
+    :ivar tallies_max: that may be in the room.
     """
 
-    __slots__ = ("_tallies", "_tallies_max")
+    __slots__ = ("_tallies", "tallies_max")
 
     def __init__(self, tallies_max: int) -> None:
-        self._tallies_max = tallies_max
+        self.tallies_max = tallies_max
         self._tallies: dict[str, _Tally] = {}
 
     def cast(self, ballots: Sequence[Ballot]) -> tuple[list[bool], list[str]]:
@@ -67,7 +67,7 @@ class Tallies:
         `RecordFull`; nothing has been done then."""
         check(ballots)
         new = {ballot.tally for ballot in ballots}.difference(self._tallies)
-        if len(self._tallies) + len(new) > self._tallies_max:
+        if len(self._tallies) + len(new) > self.tallies_max:
             raise RecordFull("tallies")
         counted: list[bool] = []
         changed: dict[str, None] = {}

@@ -2,8 +2,9 @@
 
 `client` is what a program uses. Behind it `supervisor` holds the connection and comes back, `follower` judges the order of what
 arrives, `state` and `counters` keep what the room is and counts, `items` are what a program sees and `reading` makes them,
-`requests`, `claims` and `taps` are what it asked for and gave, `known` which entries of the ledger have come, `backoff` says
-when to come back, `dial` opens the connection. Must not import the server: a client runs on any system.
+`requests`, `claims` and `taps` are what it asked for and gave, `known` which entries of the ledger have come, `quality` what
+came of all, `backoff` says when to come back, `dial` opens the connection. Must not import the server: a client runs on any
+system.
 """
 
 from engine.client.client import Client, Closed, RoundTrip, open_client
@@ -46,6 +47,7 @@ from engine.client.items import (
 )
 from engine.client.known import LedgerEntries
 from engine.client.options import Options
+from engine.client.quality import Quality
 from engine.client.requests import Uncertain
 
 __all__ = [
@@ -81,6 +83,7 @@ __all__ = [
     "Presence",
     "Present",
     "ProtocolViolation",
+    "Quality",
     "Reconnected",
     "Refusal",
     "RoundTrip",

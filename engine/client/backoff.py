@@ -42,8 +42,13 @@ class Loss:
     window_seconds: float = 0.0
 
 
-def judge(code: int, after_seconds: float = 0.0, window_seconds: float = 0.0) -> Loss:
-    """What a close code means for coming back; a code not known means what its band means (`engine.errors.Close`)."""
+def judge(code: int, after_seconds: float = 0.0, window_seconds: float = 0.0, *, renewable: bool = False) -> Loss:
+    """What a close code means for coming back; a code not known means what its band means (`engine.errors.Close`).
+
+    :param renewable: there can be another token.
+    """
+    if code == Close.TOKEN_EXPIRED and renewable:
+        return Loss(False, False, after_seconds, window_seconds)
     if 4200 <= code < 4400 or code in (Close.INTERNAL, _TRY_AGAIN_LATER):
         return Loss(False, True, after_seconds, window_seconds)
     at_once = 4000 <= code < 4200 or code in (Close.GOING_AWAY, _NO_STATUS, ABNORMAL, _SERVICE_RESTART, _BAD_GATEWAY)

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import trio
 
+from engine.client.bearer import TokenSource
 from engine.client.claims import over
 from engine.client.control import GiversAnswer, Joined, OffersAnswer, PageAnswer, PaidAnswer, Pong, Reply, StateAnswer
 from engine.client.counters import Counters
@@ -24,6 +25,7 @@ from engine.client.items import Entry, Event, Gap, Givers, Item, Offer, Omitted,
 from engine.client.known import LedgerEntries
 from engine.client.options import Identity, Options
 from engine.client.plaincodec import CODECS
+from engine.client.quality import Quality
 from engine.client.requests import Request, refused
 from engine.client.state import PACKET
 from engine.client.supervisor import Closed, Supervisor
@@ -31,7 +33,7 @@ from engine.errors import Code
 
 __all__ = ["Client", "Closed", "RoundTrip", "open_client"]
 
-_COMMENT, _PING, _CUSTOM, _DIRECT, _MODERATE, _CHANGE, _NOTICE = 3, 5, 7, 8, 9, 10, 11
+_COMMENT, _CUSTOM, _DIRECT, _MODERATE, _CHANGE, _NOTICE = 3, 7, 8, 9, 10, 11
 _RECEIPT, _VOTE, _ASK, _READ_HISTORY, _READ_STATE, _CHOOSE = 12, 13, 14, 15, 16, 17
 _GIVE, _PACK, _READ_GIVERS, _READ_GIFTS = 18, 20, 21, 22
 
@@ -90,6 +92,12 @@ class Client:
         return self._now.session
 
     @property
+    def taps(self) -> dict[str, int]:
+        """Likes, under the empty name, and reactions that servers were told in this session. A later client goes on from there:
+        read it when this one has left."""
+        return self._supervisor.taps.totals
+
+    @property
     def position(self) -> Position | None:
         """After the last item handed out: pass it to a later client to continue there. None while it is lost."""
         return self._position
@@ -123,6 +131,11 @@ class Client:
     def statistics(self) -> Statistics:
         """What came so far."""
         return self._supervisor.follower.statistics()
+
+    def quality(self) -> Quality:
+        """What came so far of what this viewer is entitled to, ahead of the items that are not handed out yet; a share of
+        viewers reports it to the server (``Options.quality``)."""
+        return self._supervisor.meter.quality()
 
     # -- what can be said ------------------------------------------------------------------------------------------
 
@@ -314,7 +327,7 @@ class Client:
 
     async def ping(self) -> RoundTrip:
         """Ask for a sign of life."""
-        request = await self._supervisor.ask(_PING)
+        request = await self._supervisor.ping()
         answer, sent = request.answer, request.sent
         if not isinstance(answer, Pong) or sent is None:
             raise refused(answer)
@@ -358,7 +371,8 @@ async def open_client(
     attributes: Mapping[str, str] | None = None,
     position: Position | tuple[int, int] | None = None,
     session: str | None = None,
-    token: str | None = None,
+    taps: Mapping[str, int] | None = None,
+    token: str | TokenSource | None = None,
     feed: str = "",
     codec: Literal["msgpack", "json"] = "msgpack",
     options: Options | None = None,
@@ -371,8 +385,10 @@ async def open_client(
     :param name: shown with what this viewer says; None for a guest.
     :param attributes: up to 8 small strings, shown likewise.
     :param position: continue after this event (``Client.position`` of an earlier client); None: at the end.
-    :param session: be the viewer of an earlier client (``Client.session``).
-    :param token: says who this is and what it may do (``access.secret``); None for a guest.
+    :param session: be the viewer of an earlier client (``Client.session``); ``taps``: what that one gave (``Client.taps``).
+    :param token: says who this is and what it may do; None for a guest. Or an asynchronous function that returns a fresh one:
+        called for each connection, and on a live one in time before the last one expires. Where it is a text, the server ends
+        the connection when it expires (`Close.TOKEN_EXPIRED`), and the client does not come back.
     :param feed: one of the operator's feeds; empty: everything.
     :raises Unreachable: no connection.
     :raises Refused: the server does not let this viewer in.
@@ -380,7 +396,7 @@ async def open_client(
     :raises ProtocolViolation: the server's answer is not one.
     """
     place = None if position is None else Position(*position)
-    who = Identity(room, name, attributes or {}, session, place, token, feed)
+    who = Identity(room, name, attributes or {}, session, place, token, feed, taps or {})
     supervisor = Supervisor(endpoint_of(url), CODECS[codec], who, options or Options())
     try:
         async with trio.open_nursery() as nursery:

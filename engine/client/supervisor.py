@@ -10,6 +10,7 @@ request never leaves half a message in the stream.
 from __future__ import annotations
 
 import math
+import time
 from itertools import count
 from typing import Any, Final
 
@@ -17,20 +18,22 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from engine.client.backoff import ABNORMAL, Backoff, Loss, judge
+from engine.client.bearer import Bearer, renewal_pause
 from engine.client.claims import Claims
-from engine.client.control import Answer, Bye, Joined, Reply, StateAnswer
+from engine.client.control import Answer, Bye, Joined, Pong, Reply, StateAnswer
 from engine.client.dial import Endpoint, Unreachable, connect
 from engine.client.follower import Follower
 from engine.client.items import Disconnected, Item, Notice, Position, ProtocolViolation, Reconnected, Refusal, Share
 from engine.client.options import Identity, Options
 from engine.client.plaincodec import PlainCodec
+from engine.client.quality import Meter
 from engine.client.requests import Request, Requests, refused
 from engine.client.taps import Taps
 from engine.errors import Close, Refused, RoomcastError
 
 __all__ = ["Closed", "Supervisor"]
 
-_JOIN, _LEAVE, _LIKE, _RECEIPT, _READ_STATE, _CLAIM = 1, 2, 4, 12, 16, 19
+_JOIN, _LEAVE, _LIKE, _PING, _QUALITY, _RECEIPT, _READ_STATE, _CLAIM, _RENEW = 1, 2, 4, 5, 6, 12, 16, 19, 23
 _MISSES: Final = 2
 """Heartbeats that may be missed before the connection counts as dead (`engine.schema.Joined`)."""
 
@@ -58,13 +61,15 @@ class Supervisor:
     :ivar feed: as which the viewer joins again.
     :ivar joined: the newest answer to a join; None before the first.
     :ivar start: position as it was when the viewer had first come in.
+    :ivar meter: what came to the viewer.
     """
 
     def __init__(self, endpoint: Endpoint, codec: PlainCodec, identity: Identity, options: Options) -> None:
         self.follower = Follower(identity.position)
         self.requests = Requests()
         self.claims = Claims(self.requests)
-        self.taps = Taps()
+        self.taps = Taps(identity.taps)
+        self.meter = Meter(identity.position)
         self.feed = identity.feed
         self.joined: Joined | None = None
         self.start = identity.position
@@ -76,10 +81,13 @@ class Supervisor:
         self._identity = identity
         self._options = options
         self._session = identity.session
+        self._bearer = Bearer(identity.token)
+        self._token: str | None = None
         # A session used before may have spent the small refs already.
         self._refs = count(1 if identity.session is None else options.random.randrange(1, 2**52))
         self._backoff = Backoff(options.random, options.backoff_base_seconds, options.backoff_cap_seconds)
         self._websocket: WebSocketConnection | None = None
+        self._reporting = options.random.random() < options.quality
         self._settled = False
         self._stale = trio.Event()
         self._moved = trio.lowlevel.ParkingLot()
@@ -104,6 +112,13 @@ class Supervisor:
     async def tell(self, kind: int, *fields: Any) -> None:
         """Send ``[kind, *fields]``, which is not answered; returns when it is on its way."""
         await self.requests.ask(next(self._refs), self._codec.encode([kind, *fields]), answerable=False)
+
+    async def ping(self) -> Request:
+        """Ask for a sign of life, and for the time. As `ask`."""
+        request = await self.ask(_PING)
+        if isinstance(request.answer, Pong) and request.sent is not None:
+            self.meter.clock(request.sent, request.answered, request.answer.time)
+        return request
 
     async def claim(self, packet: int) -> Request:
         """Claim a share of a red packet that the room's state holds. As `ask`; what the room is told is an answer, too."""
@@ -141,6 +156,8 @@ class Supervisor:
             if not self._settled:
                 raise failure
             self.follower.lost()
+            cause = failure.code if isinstance(failure, (Closed, Refused)) else ABNORMAL
+            self.meter.lost(cause, refused=isinstance(failure, Refused))
             failed, now = self._backoff.attempts, trio.current_time()
             if failed == 0:
                 lost_at = now
@@ -168,8 +185,10 @@ class Supervisor:
     async def _say_goodbye(self, websocket: WebSocketConnection) -> None:
         with trio.move_on_after(self._options.close_seconds, shield=True):
             try:
-                if self.taps.untold:
-                    await self._send_taps(websocket)
+                await self._send_taps(websocket)
+                report = self.meter.report() if self._reporting else None
+                if report is not None:
+                    await websocket.send_message(self._codec.encode([_QUALITY, self.now.handle, *report.fields]))
                 await websocket.send_message(self._codec.encode([_LEAVE, next(self._refs), self.now.handle]))
                 await websocket.aclose()
             except ConnectionClosed:
@@ -180,6 +199,7 @@ class Supervisor:
         limit = self._options.connect_seconds
         self._bye = None
         with trio.CancelScope(deadline=trio.current_time() + limit) as opening:
+            self._token = await self._bearer.fetch()
             async with connect(
                 self._endpoint, self._codec.subprotocol, self._options.message_bytes, self._options.ssl_context
             ) as (websocket, nursery):
@@ -198,11 +218,11 @@ class Supervisor:
         raise _Lost(Unreachable(f"{self._endpoint.host}: not in the room after {limit} s"), Loss())
 
     async def _join(self, websocket: WebSocketConnection) -> Joined:
-        ref, who = next(self._refs), self._identity
+        ref, who, token = next(self._refs), self._identity, self._token
         epoch, offset = self.follower.position or (0, 0)
         join = [_JOIN, ref, who.room, epoch, offset, self._session, who.name, dict(who.attributes)]
-        if who.token is not None or self.feed:
-            join += [who.token, self.feed]
+        if token is not None or self.feed:
+            join += [token, self.feed]
         try:
             await websocket.send_message(self._codec.encode(join))
         except ConnectionClosed as closed:
@@ -218,18 +238,23 @@ class Supervisor:
                         self._bye = thing
 
     async def _enter(self, joined: Joined, websocket: WebSocketConnection, nursery: trio.Nursery) -> None:
-        same = self._session is None or joined.session == self._session
+        returning = self._session is not None
+        same = not returning or joined.session == self._session
         if not same:
             self.requests.session_lost()
-        self.taps.connected(same_session=same)
+        self.taps.connected(returning=returning, same_session=same)
         self._session = joined.session
         self.joined = joined
         self._websocket = websocket
         self._backoff.reset()
+        self.meter.entered(trio.current_time())
         nursery.start_soon(self._write, websocket, self.requests.connected())
         nursery.start_soon(self._report_taps, websocket)
         nursery.start_soon(self._report_receipts)
         nursery.start_soon(self._read_again)
+        nursery.start_soon(self._renew)
+        if self._reporting:
+            nursery.start_soon(self._report_quality)
         if self._settled:
             self.reconnects += 1
             await self._deliver(Reconnected(joined.resumed))
@@ -242,7 +267,11 @@ class Supervisor:
                 self._settled = self._scope.shield = True
                 self.start = self.follower.position
                 task_status.started()
-            for thing in self.follower.feed(await self._receive(websocket)):
+            things = self.follower.feed(await self._receive(websocket))
+            self.meter.moved(self.follower.position)
+            now = trio.current_time()
+            for thing in things:
+                self.meter.came(thing, now)
                 match thing:
                     case Reply(ref=0):
                         await self._deliver(Refusal(thing.code, thing.text, thing.retry_after_ms))
@@ -303,7 +332,9 @@ class Supervisor:
             await trio.sleep(self._options.like_seconds)
 
     async def _send_taps(self, websocket: WebSocketConnection) -> None:
-        await websocket.send_message(self._codec.encode([_LIKE, self.now.handle, *self.taps.told()]))
+        # One at a time, and each taken at the last moment: a goodbye that comes between them has the rest to send.
+        while (totals := self.taps.report()) is not None:
+            await websocket.send_message(self._codec.encode([_LIKE, self.now.handle, *totals]))
 
     async def _report_receipts(self) -> None:
         while True:
@@ -312,6 +343,35 @@ class Supervisor:
                 self._owed.discard(offset)
             await self._owing.wait()
             self._owing = trio.Event()
+
+    async def _report_quality(self) -> None:
+        """Tell what came, at once when the viewer has come back: those whose connections do not last are to be heard, too."""
+        while True:
+            report = self.meter.report()
+            if report is not None:
+                await self.tell(_QUALITY, self.now.handle, *report.fields)
+            # Its answer says that what was sent before has arrived, and what time it is.
+            ping = await self.ping()
+            if report is not None and isinstance(ping.answer, Pong):
+                self.meter.told(report)
+            await trio.sleep(self._options.quality_seconds * self._options.random.uniform(0.5, 1.5))
+
+    async def _renew(self) -> None:
+        """Show another token before the last one expires. If the server does not take it the connection ends with the last one,
+        and the client comes back with another."""
+        while self._token is not None and self._bearer.renewable:
+            await trio.sleep(renewal_pause(self._token, time.time()))
+            fresh = await self._bearer.fetch()
+            try:
+                answer = (await self.ask(_RENEW, fresh)).answer
+                if not isinstance(answer, Reply) or answer.code:
+                    raise refused(answer)
+            except Refused as error:
+                if not error.code.retriable:
+                    return
+                await trio.sleep(max(error.retry_after_ms / 1000, self._options.backoff_base_seconds))
+            else:
+                self._token = fresh
 
     async def _read_again(self) -> None:
         """Ask for the room's state whenever it has become uncertain, and again as long as an answer does not settle it."""
@@ -342,9 +402,10 @@ class Supervisor:
     def _lost(self, closed: ConnectionClosed) -> _Lost:
         if self._bye is not None:
             code, reason = self._bye.code, self._bye.text
-            loss = judge(code, self._bye.return_after_ms / 1000, self._bye.return_window_ms / 1000)
+            after, window = self._bye.return_after_ms / 1000, self._bye.return_window_ms / 1000
+            loss = judge(code, after, window, renewable=self._bearer.renewable)
         else:
             known = closed.reason
             code, reason = (int(known.code), known.reason or "") if known else (ABNORMAL, "")
-            loss = judge(code)
+            loss = judge(code, renewable=self._bearer.renewable)
         return _Lost(Closed(code, reason), loss)

@@ -11,15 +11,18 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "API",
     "URL",
     "ConfigOption",
     "JsonOption",
+    "KeyOption",
     "NameOption",
     "RoomArgument",
     "TokenOption",
     "UrlOption",
 ]
 
+API = "http://127.0.0.1:8780"
 URL = "ws://127.0.0.1:8765/ws"
 
 ConfigOption = Annotated[
@@ -27,6 +30,17 @@ ConfigOption = Annotated[
     typer.Option("--config", "-c", metavar="FILE", help="TOML file; `roomcast init` writes one.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per line instead of text for people.")]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="KEY",
+        help="API key, or token, with which the node's HTTP API is asked.",
+        envvar="ROOMCAST_KEY",
+        show_default=False,
+        show_envvar=True,
+    ),
+]
 NameOption = Annotated[str | None, typer.Option("--name", help="Name shown with what you say.", show_default=False)]
 RoomArgument = Annotated[str, typer.Argument(metavar="ROOM", help="Name of the room.")]
 TokenOption = Annotated[

@@ -68,28 +68,43 @@ def token(
         list[str] | None,
         typer.Option("--attribute", metavar="NAME=TEXT", help="Shown with what the user says; may be repeated."),
     ] = None,
+    jti: Annotated[str, typer.Option("--jti", help="Its id, by which it can be taken back.", show_default=False)] = "",
+    kid: Annotated[
+        str, typer.Option("--kid", help="Of access.keys the one to sign with. None: access.secret.", show_default=False)
+    ] = "",
+    key_file: Annotated[
+        Path | None,
+        typer.Option("--key-file", metavar="FILE", help="The private key (PEM) of --kid, if that is not a secret."),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Make a token that says who somebody is and what it may do, signed with the node's access.secret.
+    """Make a token that says who somebody is and what it may do, signed with the node's access.secret or a key of its own.
 
-    For trying out and for operators: a product's servers make their own, with any library for JSON Web Tokens (HS256).
+    For trying out and for operators: a product's servers make their own, with any library for JSON Web Tokens. It has the
+    issuer and the audience that the node asks for (access.issuer, access.audience).
     """
-    from engine.access import mint
     from engine.config import load
+    from engine.tokens import issue
 
-    secret = load(config).access.secret
-    if not secret:
-        raise RoomcastError("access.secret is empty: set it in the config file, or ROOMCAST_ACCESS__SECRET")
+    access = load(config).access
     attributes: dict[str, str] = {}
     for each in attribute or ():
         key, equals, text = each.partition("=")
         if not equals:
             raise typer.BadParameter(f"must be NAME=TEXT, not {each!r}", param_hint="--attribute")
         attributes[key] = text
+    private = ""
+    if key_file is not None:
+        try:
+            private = key_file.read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RoomcastError(f"cannot read {key_file}: {getattr(error, 'strerror', None) or 'it is no PEM file'}") from None
     try:
-        made = mint(
-            secret,
+        made = issue(
+            access,
             user,
+            kid=kid,
+            private=private,
             name=name,
             role=role,
             level=level,
@@ -97,6 +112,7 @@ def token(
             rooms=room or (),
             seconds=seconds,
             attributes=attributes or None,
+            jti=jti,
         )
     except ValueError as error:
         raise RoomcastError(str(error)) from None

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 from engine.settings import EdgeSettings
 
-__all__ = ["Address", "Admission", "key_of", "written"]
+__all__ = ["Address", "Admission", "is_loopback", "key_of", "written"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _IPV6_PREFIX: Final = 64
@@ -33,12 +35,22 @@ class Admission:
     __slots__ = ("_counts", "_latest", "_per_address", "_trusted", "viewers", "viewers_max")
 
     def __init__(self, settings: EdgeSettings, viewers_max: int) -> None:
-        self._per_address = settings.viewers_per_address
-        self._trusted = tuple(ipaddress.ip_network(network, strict=False) for network in settings.trusted_proxies)
+        self._per_address = 0
         self._counts: dict[int, int] = {}
         self._latest: int | None = None
-        self.viewers_max = viewers_max
         self.viewers = 0
+        self.adopt(settings, viewers_max)
+
+    def adopt(self, settings: EdgeSettings, viewers_max: int, present: Iterable[int] = ()) -> None:
+        """Take other settings.
+
+        :param present: keys of the connections that are there, which were not counted if nothing was limited.
+        """
+        if settings.viewers_per_address and not self._per_address:
+            self._counts = Counter(key for key in present if not is_loopback(key))
+        self._per_address = settings.viewers_per_address
+        self._trusted = tuple(ipaddress.ip_network(network, strict=False) for network in settings.trusted_proxies)
+        self.viewers_max = viewers_max
 
     def trusted(self, address: str) -> bool:
         """Whether what this peer says about others' addresses is believed."""
@@ -73,7 +85,7 @@ class Admission:
             return None, True
         # One object for connections that come from the same place one after the other, as behind loopback they all do.
         self._latest = key = self._latest if key == self._latest and self._latest is not None else key
-        if not self._per_address or _loopback(key):
+        if not self._per_address or is_loopback(key):
             return key, True
         count = self._counts[key] = self._counts.get(key, 0) + 1
         return key, count <= self._per_address
@@ -109,7 +121,8 @@ def written(key: int) -> str:
     return str(ipaddress.IPv4Address(key >> 1))
 
 
-def _loopback(key: int) -> bool:
+def is_loopback(key: int) -> bool:
+    """Whether this is the key of an address of this machine."""
     return key == _IPV6 or (not key & _IPV6 and key >> 25 == _LOOPBACK_4)
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from engine.edge.session import Session
 from engine.link.messages import Arrivals, Left, Notable, Receipts, Roll, Up
+from engine.schema import Author
 from engine.settings import RoomSettings
 
 __all__ = ["Attendance"]
@@ -38,12 +39,25 @@ class Attendance:
         self._receipts: dict[tuple[int, bool], dict[str, None]] = {}
         self._receipts_count = 0
 
+    def adopt(self, settings: RoomSettings) -> None:
+        """Take other settings: who comes from now on is notable by them."""
+        self._settings = settings
+
     def enter(self, session: Session) -> None:
         """A viewer is in."""
-        author, standing = session.author, session.standing
+        author = session.author
         assert author is not None  # it has joined
         self._arrived.append(author.id)
-        settings = self._settings
+        self._note(session, author)
+
+    def renewed(self, session: Session) -> None:
+        """A viewer that is in has become something else."""
+        assert session.author is not None  # it has joined
+        self._forget(session)
+        self._note(session, session.author)
+
+    def _note(self, session: Session, author: Author) -> None:
+        settings, standing = self._settings, session.standing
         if standing.role in settings.notable_roles or 0 < settings.notable_level <= standing.level:
             known, count = self._notable.get(author.id, (None, 0))
             if known is None:
@@ -60,6 +74,9 @@ class Attendance:
         if self._leavers and self._leavers.get(session.secret) is session:
             del self._leavers[session.secret]
             self._outbox.append(Left(self._name, session.secret))
+        self._forget(session)
+
+    def _forget(self, session: Session) -> None:
         if not self._notable or session.author is None or session.author.id not in self._notable:
             return
         known, count = self._notable[session.author.id]

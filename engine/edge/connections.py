@@ -16,18 +16,23 @@ import trio
 
 from engine import ws
 from engine.edge.admission import Admission
+from engine.edge.bearers import brought
+from engine.edge.listener import tune
+from engine.edge.meter import code_of
 from engine.edge.poller import Poller
 from engine.edge.session import Overflow, Refusal, Session, Stage
 from engine.errors import Close
 from engine.room.encoder import variant_of
 from engine.schema import SUBPROTOCOLS
-from engine.settings import Settings
+from engine.settings import EdgeSettings, Settings
 from engine.timing import Bell, Deadlines
 
 __all__ = ["Connections"]
 
 _RECEIVE: Final = 65_536
 """Bytes taken from one viewer before others get their turn."""
+_MUCH: Final = 8_192
+"""Bytes from one viewer at a time that are worth a wake-up: a hundred messages."""
 _CLOSING_SECONDS: Final = 5.0
 """Time for a peer to answer our close, or to read an error response, before the socket is closed under it."""
 _RETRY_AFTER: Final = 5
@@ -36,6 +41,8 @@ _SPARE: Final = 128
 """Connections above the capacity that still get a proper 503; beyond them the socket is closed at once."""
 _GRID_SECONDS: Final = 0.25
 """Resolution of handshake, join and closing deadlines."""
+_ABNORMAL: Final = 1006
+"""A connection that ended without a close (RFC 6455 section 7.1.5)."""
 _FD_BITS: Final = 22
 """Low bits of a viewer's number that hold its descriptor; Linux allows at most 2^20 by default, 2^22 is ample."""
 _FD_MASK: Final = (1 << _FD_BITS) - 1
@@ -49,14 +56,14 @@ class Connections:
 
     :param handle: called for each message of a viewer; may raise `Refusal`.
     :param count: called with the number of frames of any kind that arrived; may raise `Refusal`.
-    :param left: called when a session is about to end or stops taking part.
+    :param left: called when a session is about to end or stops taking part, with the code of its close; 1006: without one.
     :param turn_over: called after each round of reading.
     :ivar handshakes: completed so far.
     :ivar refused: HTTP refusals by status.
     :ivar closed: closes by code.
     :ivar orderly: connections that their peer closed while it was sent everything, answer included; ``orderly_bytes`` is all
         that was written to them, handshakes included.
-    :ivar stalls: how often a private or shared frame did not fit a socket.
+    :ivar stalls: how often a private or shared frame did not fit a socket, and its viewer had to be waited for.
     """
 
     def __init__(
@@ -65,10 +72,11 @@ class Connections:
         admission: Admission,
         handle: Callable[[Session, ws.Message], None],
         count: Callable[[Session, int], None],
-        left: Callable[[Session], None],
+        left: Callable[[Session, int], None],
         turn_over: Callable[[], None],
     ) -> None:
         self._settings = settings.edge
+        self._in_query = settings.access.token_in_query
         self._admission = admission
         self._handle = handle
         self._count = count
@@ -83,6 +91,20 @@ class Connections:
         self.handshakes = self.stalls = self.orderly = self.orderly_bytes = 0
         self.refused: dict[int, int] = {}
         self.closed: dict[int, int] = {}
+
+    def adopt(self, settings: Settings) -> None:
+        """Take other settings. What is set on sockets, and the size of messages, changes for those who are here, too."""
+        old, self._settings = self._settings, settings.edge
+        self._in_query = settings.access.token_in_query
+        self.poller.grid = settings.room.tick_grid_seconds
+        if _tuned(old) == _tuned(settings.edge):
+            return
+        for session in self._sessions.values():
+            # One that has just broken is found out when it is read.
+            with suppress(OSError):
+                tune(session.sock, settings.edge)
+            if session.parser is not None:
+                session.parser.max_message = settings.edge.message_bytes
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -144,7 +166,7 @@ class Connections:
             elif not self._warned:
                 self._warned = True
                 hint = "a trusted proxy sends no usable X-Forwarded-For: its viewers are exempt from edge.viewers_per_address"
-                log.warning("address_unknown", extra={"proxy": session.address, "hint": hint})
+                log.warning("address_unknown", extra={"connection": session.viewer, "proxy": session.address, "hint": hint})
         accepted = ws.negotiate(
             request,
             path=settings.path,
@@ -152,6 +174,7 @@ class Connections:
             origins=settings.origins,
             compression=settings.compression,
         )
+        token = brought(request, in_query=self._in_query)
         if session.faults:
             raise ws.HandshakeError(429, "too many connections from this address", retry_after=_RETRY_AFTER)
         if self._admission.full:
@@ -160,7 +183,7 @@ class Connections:
         session.codec = codec
         session.variant = variant_of(codec, accepted.deflate)
         session.parser = ws.Parser(max_message=settings.message_bytes, deflate=accepted.deflate)
-        session.head = None
+        session.head = token
         session.stage = Stage.OPEN
         self.handshakes += 1
         self.push(session, accepted.response)
@@ -194,31 +217,33 @@ class Connections:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def _readable(self, fd: int) -> None:
+    def _readable(self, fd: int) -> bool:
+        """Take what a viewer sent; returns whether that was much: a product's server sends as fast as it is answered."""
         session = self._sessions.get(fd)
         if session is None:
-            return
+            return False
         try:
             data = session.sock.recv(_RECEIVE)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             self.drop(session)
-            return
+            return False
         if not data:
             self.drop(session)
-            return
+            return False
         if session.stage is Stage.HANDSHAKE:
             try:
                 rest = self._handshake(session, data)
             except ws.HandshakeError as error:
                 self._reject(session, error)
-                return
+                return False
             if not rest:
-                return
+                return False
             data = rest
         if session.parser is not None and session.stage in (Stage.OPEN, Stage.CLOSING):
             self._feed(session, session.parser, data)
+        return len(data) >= _MUCH and session.stage is Stage.OPEN
 
     def _feed(self, session: Session, parser: ws.Parser, data: bytes) -> None:
         fault: ws.ProtocolError | None = None
@@ -266,7 +291,7 @@ class Connections:
                 if session.push(ws.close_frame(event.code), self._settings.private_bytes):
                     self.orderly += 1
                     self.orderly_bytes += session.written
-        self.drop(session)
+        self.drop(session, code_of(event.code))
 
     def _writable(self, fd: int) -> None:
         session = self._sessions.get(fd)
@@ -297,7 +322,6 @@ class Connections:
         except OSError:
             self.drop(session)
             return
-        self.stalls += 1
         if session.track is not None:
             session.track.hold(session)
         else:
@@ -312,7 +336,7 @@ class Connections:
         """Send the last bytes of a connection, a close frame at their end, and wait a little for the peer's."""
         self._count_close(code)
         broken = session.entry is not None
-        self._left(session)
+        self._left(session, code)
         if broken:
             # Half a frame is out and its rest will not follow: a close frame would be read as a part of it.
             self.drop(session)
@@ -326,10 +350,10 @@ class Connections:
             return
         self._expire_at(session, trio.current_time() + _CLOSING_SECONDS)
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: Session, code: int = _ABNORMAL) -> None:
         if session.stage is Stage.CLOSED:
             return
-        self._left(session)
+        self._left(session, code)
         session.stage = Stage.CLOSED
         self.poller.remove(session.fd)
         del self._sessions[session.fd]
@@ -344,6 +368,7 @@ class Connections:
 
     def arm(self, session: Session, write: bool) -> None:
         if session.stage is not Stage.CLOSED:
+            self.stalls += write
             self.poller.arm(session.fd, write=write)
 
     def await_join(self, session: Session) -> None:
@@ -393,3 +418,8 @@ class Connections:
         """End every connection without a word."""
         for session in self.sessions():
             self.drop(session)
+
+
+def _tuned(settings: EdgeSettings) -> tuple[float, ...]:
+    """What is set on each connection."""
+    return settings.send_buffer_bytes, settings.dead_peer_seconds, settings.message_bytes

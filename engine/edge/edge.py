@@ -11,23 +11,26 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import trio
 
 from engine import ws
 from engine.edge.admission import Admission
+from engine.edge.bearers import Bearers
 from engine.edge.connections import Connections
-from engine.edge.listener import accept_forever, open_listeners
+from engine.edge.listener import accept_forever, dropped, open_listeners, tune
 from engine.edge.requests import Requests
 from engine.edge.rooms import Rooms
 from engine.edge.session import Session, Stage
 from engine.errors import Close, RoomcastError
 from engine.link.base import End
 from engine.link.messages import Down, Up
+from engine.reload import ReloadRefused
 from engine.room.encoder import encode_message
 from engine.schema import CODECS, Bye
 from engine.settings import Settings
+from engine.tokens.keys import KeyFault
 
 __all__ = ["Edge", "EdgeStatistics", "raise_descriptor_limit"]
 
@@ -43,13 +46,20 @@ class EdgeStatistics:
 
     :ivar claims_dropped: claims of red packets that were not open; those that were not even decoded are not among the messages
         received.
+    :ivar connections_dropped: new ones that the kernel dropped before they were accepted, because its queue was full.
     :ivar laggards: viewers with something half-sent or left over now.
+    :ivar lag_max: seconds for which the one furthest behind has been waiting for what it gets next.
     :ivar lag_policies: how often the lag policy was applied.
+    :ivar past_lost: viewers who came back and were told a gap, because what they had missed is not kept any more.
+    :ivar limited: how often a viewer reached a limit, by the path of the setting.
+    :ivar quality_ignored: viewers' reports of what came to them that were not counted.
     :ivar refused: handshakes refused, by HTTP status.
     :ivar closed: WebSocket closes, by code.
     :ivar orderly: connections that their viewers closed, with nothing left unsent and the close answered;
         ``orderly_bytes`` is all that was written to them, from the handshake to the answer.
     :ivar fanout_seconds: that passes took, waits between slices included.
+    :ivar fanout_delays: `engine.durations.Durations.table` of the times from when an edge had a frame for a room until every
+        viewer who keeps up had been sent it.
     """
 
     connections: int
@@ -57,14 +67,20 @@ class EdgeStatistics:
     viewers_max: int
     rooms: int
     laggards: int
+    lag_max: float
     log_bytes: int
+    connections_dropped: int
     handshakes: int
     messages_received: int
     claims_dropped: int
     frames_sent: int
     fanout_seconds: float
+    fanout_delays: dict[str, Any]
     stalls: int
     lag_policies: int
+    quality_ignored: int
+    past_lost: int
+    limited: dict[str, int]
     refused: dict[int, int]
     closed: dict[int, int]
     orderly: int
@@ -92,33 +108,66 @@ class Edge:
                 f"the server needs epoll and runs on Linux only, not on {sys.platform}; the client runs anywhere"
             )
         self._settings = settings
-        limit = raise_descriptor_limit()
-        capacity = max(limit - _RESERVED_DESCRIPTORS, 1)
-        viewers_max = min(settings.edge.viewers_max or capacity, capacity)
-        self.admission = Admission(settings.edge, viewers_max)
+        self._capacity = max(raise_descriptor_limit() - _RESERVED_DESCRIPTORS, 1)
+        self.admission = Admission(settings.edge, self._viewers_max(settings))
         self.connections = Connections(
             settings,
             self.admission,
             lambda session, event: self._requests.handle(session, event),
             lambda session, frames: self._requests.count(session, frames),
-            lambda session: self.rooms.leave(session),
+            self._left,
             self._turn_over,
         )
-        self.rooms = Rooms(settings, self.connections, now_ms)
-        self._requests = Requests(settings, self.rooms, self.connections, now_ms)
+        self._bearers = Bearers(settings.access, self.connections, now_ms)
+        self.rooms = Rooms(settings, self.connections, now_ms, self._bearers)
+        self._requests = Requests(settings, self.rooms, self.connections, now_ms, self._bearers)
         self._listeners: list[socket.socket] = []
+        self._dropped = 0
         self._accepting = trio.CancelScope()
         self._accepted = trio.Event()
         self._late: set[Session] = set()
-        bye = Bye(Close.SHUTDOWN, "the node stops", 0, int(settings.node.return_window_seconds * 1000))
-        close = ws.close_frame(Close.SHUTDOWN, "the node stops")
-        self._byes = {codec.number: encode_message(codec, bye) + close for codec in CODECS}
+        self._byes = _byes(settings)
+
+    def _viewers_max(self, settings: Settings) -> int:
+        return min(settings.edge.viewers_max or self._capacity, self._capacity)
+
+    @property
+    def settings(self) -> Settings:
+        """In force."""
+        return self._settings
+
+    def adopt(self, settings: Settings) -> None:
+        """Take other settings; nobody who is here is dropped for them.
+
+        :raises ReloadRefused: a file with a key has just become unreadable; nothing has changed then.
+        """
+        try:
+            self._bearers.adopt(settings.access)
+        except KeyFault as error:
+            raise ReloadRefused([("access.keys", f"access.keys: {error}")]) from error
+        self._settings = settings
+        sessions = self.connections.sessions()
+        addresses = [each.address for each in sessions if isinstance(each.address, int)]
+        self.admission.adopt(settings.edge, self._viewers_max(settings), addresses)
+        for listener in self._listeners:
+            if listener.fileno() >= 0:
+                tune(listener, settings.edge)
+                listener.listen(settings.edge.backlog)
+        self.connections.adopt(settings)
+        self.rooms.adopt(settings)
+        self._requests.adopt(settings, sessions)
+        self._byes = _byes(settings)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
     def listen(self, listeners: Sequence[socket.socket] = ()) -> None:
         """Bind the configured address, or take over sockets that listen. Raises `RoomcastError`."""
         self._listeners = list(listeners) or open_listeners(self._settings.edge)
+
+    def close(self) -> None:
+        """Give the address back; for one that is never run."""
+        self._close_listeners()
+        self.connections.poller.close()
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -136,6 +185,8 @@ class Edge:
                 nursery.start_soon(self.connections.poller.run)
                 nursery.start_soon(self.connections.expire)
                 nursery.start_soon(self.rooms.expire)
+                nursery.start_soon(self.rooms.quality.run)
+                nursery.start_soon(self._bearers.run)
                 nursery.start_soon(self.rooms.fanout.run)
                 nursery.start_soon(self._accept)
                 task_status.started()
@@ -154,8 +205,13 @@ class Edge:
         self._accepted.set()
 
     def _close_listeners(self) -> None:
+        self._dropped = self._drops()
         for listener in self._listeners:
             listener.close()
+
+    def _drops(self) -> int:
+        """By the kernel, of those who came to sockets that are closed, and to those that are not."""
+        return self._dropped + sum(dropped(listener) for listener in self._listeners if listener.fileno() >= 0)
 
     def stop_accepting(self) -> None:
         """Take no new connections; those queued by the kernel are reset, unless another process holds the socket too."""
@@ -170,6 +226,11 @@ class Edge:
         self.rooms.stopped.set()
         self._late = {session for session in self.connections.sessions() if session.stage is Stage.HANDSHAKE}
         await self.drain()
+
+    def _left(self, session: Session, code: int) -> None:
+        """A connection is about to end, or stops taking part."""
+        self._bearers.leave(session)
+        self.rooms.leave(session, code)
 
     def _turn_over(self) -> None:
         """After each round of reading."""
@@ -195,6 +256,8 @@ class Edge:
                 self._dismiss(session)
             if index % _BYE_SLICE == 0:
                 await trio.lowlevel.checkpoint()
+        # How they were closed.
+        self.rooms.quality.tell()
         await self.connections.gone()
 
     def _dismiss(self, session: Session) -> None:
@@ -206,22 +269,37 @@ class Edge:
 
     def statistics(self) -> EdgeStatistics:
         """A frozen picture of the edge."""
-        connections, rooms = self.connections, self.rooms
-        tracks = [track for room in rooms.values() for track in room.tracks.values()]
+        connections, rooms, now = self.connections, self.rooms, trio.current_time()
+        viewers = laggards = log_bytes = 0
+        lag_max = 0.0
+        # In one go: there may be thousands.
+        for room in rooms.values():
+            for track in room.tracks.values():
+                viewers += len(track)
+                log_bytes += track.log.bytes
+                if track.laggards:
+                    laggards += len(track.laggards)
+                    lag_max = max(lag_max, track.lag(now))
         return EdgeStatistics(
             connections=len(connections),
-            viewers=sum(map(len, tracks)),
+            viewers=viewers,
             viewers_max=self.admission.viewers_max,
             rooms=len(rooms),
-            laggards=sum(len(track.laggards) for track in tracks),
-            log_bytes=sum(track.log.bytes for track in tracks),
+            laggards=laggards,
+            lag_max=lag_max,
+            log_bytes=log_bytes,
+            connections_dropped=self._drops(),
             handshakes=connections.handshakes,
             messages_received=self._requests.received,
             claims_dropped=self._requests.claims_dropped,
             frames_sent=rooms.fanout.frames,
             fanout_seconds=rooms.fanout.seconds,
+            fanout_delays=rooms.fanout.delays.table(),
             stalls=connections.stalls,
-            lag_policies=sum(track.overtaken for track in tracks),
+            lag_policies=rooms.overtaken,
+            quality_ignored=rooms.quality.ignored,
+            past_lost=rooms.past_lost,
+            limited=dict(self._requests.limited),
             refused=dict(connections.refused),
             closed=dict(connections.closed),
             orderly=connections.orderly,
@@ -235,3 +313,10 @@ class Edge:
     def settled(self, room: str) -> bool:
         """Whether every viewer of a room has been sent everything its log holds."""
         return all(track.settled and not track.laggards for track in self.rooms[room].tracks.values())
+
+
+def _byes(settings: Settings) -> dict[int, bytes]:
+    """What viewers are told when the node stops, and the close that follows, by codec."""
+    bye = Bye(Close.SHUTDOWN, "the node stops", 0, int(settings.node.return_window_seconds * 1000))
+    close = ws.close_frame(Close.SHUTDOWN, "the node stops")
+    return {codec.number: encode_message(codec, bye) + close for codec in CODECS}

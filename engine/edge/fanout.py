@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import trio
 
+from engine.durations import Durations
 from engine.edge.track import Track
 from engine.timing import Bell
 
@@ -23,25 +24,27 @@ __all__ = ["Fanout"]
 class Fanout:
     """See the module's docstring.
 
-    :param slice_frames: sends between two checkpoints.
     :param turn_over: called after each slice.
+    :ivar slice_frames: sends between two checkpoints.
     :ivar frames: sent so far by passes.
     :ivar seconds: that passes took so far, the time of others between their slices included.
+    :ivar delays: times from when a track had something new until every live viewer had been sent it.
     """
 
     def __init__(self, slice_frames: int, turn_over: Callable[[], None]) -> None:
-        self._slice = slice_frames
+        self.slice_frames = slice_frames
         self._turn_over = turn_over
         self._tracks: deque[Track] = deque()
-        self._queued: set[Track] = set()
+        self._queued: dict[Track, float] = {}
         self._bell = Bell()
         self.frames = 0
         self.seconds = 0.0
+        self.delays = Durations()
 
     def add(self, track: Track) -> None:
         """The track has new frames."""
         if track not in self._queued:
-            self._queued.add(track)
+            self._queued[track] = time.perf_counter()
             self._tracks.append(track)
             self._bell.ring()
 
@@ -57,7 +60,7 @@ class Fanout:
             await self._bell.wait()
             start = time.perf_counter()
             while tracks:
-                budget = self._slice
+                budget = self.slice_frames
                 while tracks and budget > 0:
                     track = tracks.popleft()
                     if track.begin():
@@ -65,7 +68,7 @@ class Fanout:
                         budget -= sent
                         self.frames += sent
                     if track.settled:
-                        queued.discard(track)
+                        self.delays.add(time.perf_counter() - queued.pop(track))
                     else:
                         tracks.append(track)
                 now = time.perf_counter()

@@ -28,6 +28,11 @@ class Flows:
         self._states: dict[int, float] = {}
         self._sweep_at = 0.0
 
+    def adopt(self, per_second: float, burst: int, now: float) -> None:
+        """Let another rate hold."""
+        self._rate = Rate(per_second, burst)
+        self._states = {each: self._rate.settle(state, now) for each, state in self._states.items()}
+
     def __len__(self) -> int:
         return len(self._states)
 

@@ -30,13 +30,13 @@ _SHORT: Final = frozenset((Give, Claim))
 class Held:
     """See the module's docstring.
 
-    :param most: how many messages.
+    :ivar most: how many messages.
     """
 
-    __slots__ = ("_bytes", "_empty", "_messages", "_most")
+    __slots__ = ("_bytes", "_empty", "_messages", "most")
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self._messages: dict[tuple[int, int], Say | Request] = {}
         self._bytes = 0
         self._empty = trio.Event()
@@ -44,8 +44,9 @@ class Held:
     def add(self, message: Say | Request) -> None:
         """Keep a message until `done`; one that is kept already, only once. Raises `Refused` when there are too many."""
         size = _size(message)
-        if len(self._messages) >= self._most or self._bytes + size > _BYTES:
-            raise Refused(Code.OVERLOADED, "too many events wait to be published (limits.pending_events)", RETRY_MS)
+        if len(self._messages) >= self.most or self._bytes + size > _BYTES:
+            limit = "limits.pending_events"
+            raise Refused(Code.OVERLOADED, f"too many events wait to be published ({limit})", RETRY_MS, limit=limit)
         key = message.viewer, message.ref
         if key not in self._messages:
             self._messages[key] = message

@@ -9,16 +9,18 @@ import errno
 import logging
 import os
 import socket
+import struct
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import trio
 
-from engine.errors import RoomcastError
+from engine.listening import listen
 from engine.settings import EdgeSettings
 
-__all__ = ["accept_forever", "open_listeners"]
+__all__ = ["accept_forever", "dropped", "open_listeners", "tune"]
 
 _BURST: Final = 64
 """Connections accepted before other tasks get a turn."""
@@ -26,6 +28,11 @@ _BACKOFF_SECONDS: Final = 0.1
 """Pause after the system ran out of descriptors or memory; those who are connected are served meanwhile."""
 _OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PEER_GONE = {errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH}
+
+_SO_MEMINFO: Final = 55
+"""Linux 4.12; asm-generic/socket.h."""
+_MEMINFO: Final = struct.Struct("=9I")
+"""As in linux/sock_diag.h; the last is SK_MEMINFO_DROPS."""
 
 log = logging.getLogger("roomcast.edge")
 
@@ -41,46 +48,24 @@ def open_listeners(settings: EdgeSettings, *, port: int | None = None, shared: b
     :raises RoomcastError: the address cannot be bound; says what to do.
     """
     port = settings.port if port is None else port
-    try:
-        return _open(settings, port, shared)
-    except socket.gaierror as error:
-        raise RoomcastError(f"edge.host: {settings.host} is not an address of this machine ({error.strerror})") from error
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            hint = "another process listens there; stop it or choose another edge.port"
-        elif error.errno == errno.EACCES:
-            hint = "ports below 1024 need a privilege; choose another edge.port"
-        else:
-            hint = "edge.host must be an address of this machine"
-        raise RoomcastError(f"cannot listen on {settings.host}:{port}: {error.strerror}; {hint}") from error
+    return listen("edge", settings.host, port, settings.backlog, shared=shared, prepare=partial(tune, settings=settings))
 
 
-def _open(settings: EdgeSettings, port: int, shared: bool) -> list[socket.socket]:
-    listeners: list[socket.socket] = []
+def tune(sock: socket.socket, settings: EdgeSettings) -> None:
+    """Set what the settings say of a socket: one that listens, for who comes from now on, or a viewer's."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer_bytes)
+    # Kills a live peer with a closed window too, which is why it must exceed the lag limit.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.dead_peer_seconds * 1000))
+
+
+def dropped(listener: socket.socket) -> int:
+    """How many connections the kernel has dropped that came to this socket, above all because its queue was full; 0 if it does
+    not tell. What netstat counts is of all servers on the machine."""
     try:
-        infos = socket.getaddrinfo(settings.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in dict.fromkeys(infos):
-            listener = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
-            listeners.append(listener)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if shared:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer_bytes)
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # Kills a live peer with a closed window too, which is why it must exceed the lag limit.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.dead_peer_seconds * 1000))
-            # One port for all families when the system chooses it.
-            target: Any = (address[0], port, *address[2:])
-            listener.bind(target)
-            port = listener.getsockname()[1]
-            listener.listen(settings.backlog)
-    except BaseException:
-        for listener in listeners:
-            listener.close()
-        raise
-    return listeners
+        drops: int = _MEMINFO.unpack(listener.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[-1]
+    except (OSError, struct.error):
+        return 0
+    return drops
 
 
 async def accept_forever(listener: socket.socket, accepted: Callable[[socket.socket, str], None]) -> None:

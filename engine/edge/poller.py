@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 import select
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
-__all__ = ["Poller", "Ready"]
+__all__ = ["Poller"]
 
 _EVENTS: Final = 1024
 """Sockets served before other tasks get a turn: some ten milliseconds of handling at most."""
@@ -30,27 +30,27 @@ _OUT: Final = select.EPOLLOUT
 _BROKEN: Final = select.EPOLLERR | select.EPOLLHUP
 
 
-class Ready(Protocol):
-    """Called with a descriptor that has something to read (an error and the end of the stream count), or can be written."""
-
-    def __call__(self, fd: int) -> None: ...
-
-
 class Poller:
     """Level-triggered readiness of many descriptors. Linux only.
 
-    :param readable: called for each descriptor that can be read or is broken.
+    :param readable: called for each descriptor that can be read or is broken; says whether it was much that came.
     :param writable: called for each that can be written, while it is armed.
     :param turn_over: called after each round of calls.
-    :param grid: seconds; while input keeps coming a little at a time, rounds happen at multiples of it.
+    :ivar grid: seconds; while input keeps coming a little at a time, rounds happen at multiples of it.
     """
 
-    def __init__(self, readable: Ready, writable: Ready, turn_over: Callable[[], None], grid: float) -> None:
+    def __init__(
+        self,
+        readable: Callable[[int], bool],
+        writable: Callable[[int], None],
+        turn_over: Callable[[], None],
+        grid: float,
+    ) -> None:
         self._epoll = select.epoll()
         self._readable = readable
         self._writable = writable
         self._turn_over = turn_over
-        self._grid = grid
+        self.grid = grid
 
     def add(self, fd: int) -> None:
         """Watch for input."""
@@ -67,19 +67,24 @@ class Poller:
     async def run(self) -> None:
         """Serve until cancelled."""
         epoll, readable, writable = self._epoll, self._readable, self._writable
-        grid, before = self._grid, -math.inf
+        before, gathered = -math.inf, False
         while True:
-            await trio.lowlevel.wait_readable(epoll.fileno())
-            ready = epoll.poll(0, _EVENTS)
+            if not gathered:
+                await trio.lowlevel.wait_readable(epoll.fileno())
+            ready, much = epoll.poll(0, _EVENTS), False
+            if gathered and not ready:
+                gathered = False
+                continue
             for fd, events in ready:
                 # Order matters: a reader may close the socket, and then the call for writing must find nobody.
                 if events & (_IN | _BROKEN):
-                    readable(fd)
+                    much |= readable(fd)
                 if events & _OUT:
                     writable(fd)
             self._turn_over()
-            now = trio.current_time()
-            if now - before < grid * _STEADY and len(ready) < _PLENTY:
+            now, grid = trio.current_time(), self.grid
+            gathered = not much and now - before < grid * _STEADY and len(ready) < _PLENTY
+            if gathered:
                 # Waking an idle process costs as much as a dozen messages: gather some, and share the wake-up with the ticks.
                 await trio.sleep_until((now // grid + 1) * grid)
             before = now

@@ -5,13 +5,14 @@ Owns the rules for a viewer's input. Must not know sockets beyond the wire, nor 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final
 
 import msgspec
 import trio
 
-from engine.access import Permission, Rate, Role, admit, check_room_name
+from engine.access import Permission, Rate, Role, check_room_name
+from engine.edge.bearers import Bearers
 from engine.edge.flows import Flows
 from engine.edge.glance import is_claim
 from engine.edge.rooms import Rooms
@@ -44,6 +45,7 @@ from engine.schema import (
     ReadHistory,
     ReadState,
     Receipt,
+    Renew,
     Reply,
     Vote,
 )
@@ -57,6 +59,8 @@ _COMMENTERS: Final = frozenset(role.value for role in Role if Permission.COMMENT
 """Roles that may. For what comes often: to ask an enumeration takes a microsecond."""
 _LIKERS: Final = frozenset(role.value for role in Role if Permission.LIKE in role.permissions)
 _GIVERS: Final = frozenset(role.value for role in Role if Permission.GIVE in role.permissions)
+_SERVER: Final = Role.SERVER.value
+"""The product's own connection: what it may send is bounded by ``limits.pending_events``."""
 _FAULTS_MAX: Final = 8
 """Messages that may fail to decode before the connection is closed: a bug in a client shows, a flood does not pay."""
 _ATTRIBUTE: Final = "attribute"
@@ -68,27 +72,47 @@ class Requests:
 
     :ivar received: messages decoded so far, or tried to.
     :ivar claims_dropped: claims of red packets that are not open, most of them not decoded.
+    :ivar limited: how often a viewer reached a limit, by the path of the setting.
     """
 
-    def __init__(self, settings: Settings, rooms: Rooms, wire: Wire, now_ms: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings, rooms: Rooms, wire: Wire, now_ms: Callable[[], int], bearers: Bearers) -> None:
         limits = settings.limits
-        self._settings = settings
         self._rooms = rooms
         self._wire = wire
         self._now_ms = now_ms
-        self._message_rate = Rate(limits.messages_per_second, limits.messages_burst)
-        self._comment_rate = Rate(limits.comments_per_second, limits.comments_burst)
+        self._bearers = bearers
         self._reads = Flows(limits.reads_per_second, limits.reads_burst)
         self._gifts = Flows(limits.gifts_per_second, limits.gifts_burst)
+        self._limit(settings)
+        self._feeds = {"": 0} | {name: number for number, name in enumerate(settings.feeds, 1)}
+        self.received = self.claims_dropped = 0
+        self.limited: dict[str, int] = {}
+
+    def _limit(self, settings: Settings) -> None:
+        self._settings = settings
+        limits = settings.limits
+        self._message_rate = Rate(limits.messages_per_second, limits.messages_burst)
+        self._comment_rate = Rate(limits.comments_per_second, limits.comments_burst)
         self._like_rate = Rate(limits.likes_per_second, limits.likes_burst)
         self._comment_bytes, self._comment_characters = limits.comment_bytes, limits.comment_characters
         self._lifetime_ms = int(limits.lifetime_seconds * 1000)
-        self._feeds = {"": 0} | {name: number for number, name in enumerate(settings.feeds, 1)}
-        self.received = self.claims_dropped = 0
+
+    def adopt(self, settings: Settings, sessions: Iterable[Session]) -> None:
+        """Take other settings, of which these connections are to have the benefit as well."""
+        old, limits, now = self._settings.limits, settings.limits, trio.current_time()
+        self._limit(settings)
+        if limits == old:
+            return
+        self._reads.adopt(limits.reads_per_second, limits.reads_burst, now)
+        self._gifts.adopt(limits.gifts_per_second, limits.gifts_burst, now)
+        for session in sessions:
+            session.message_rate = self._message_rate.settle(session.message_rate, now)
+            session.comment_rate = self._comment_rate.settle(session.comment_rate, now)
+            session.like_rate = self._like_rate.settle(session.like_rate, now)
 
     def count(self, session: Session, frames: int) -> None:
         """Count frames of any kind. Raises `Refusal` when a viewer floods."""
-        if not frames:
+        if not frames or session.standing.role == _SERVER:
             return
         state = self._message_rate.take(session.message_rate, trio.current_time(), frames)
         if state < 0:
@@ -119,7 +143,12 @@ class Requests:
         try:
             self._handlers[type(message)](self, session, message)
         except Refused as refused:
+            if refused.limit:
+                self._reached(refused.limit)
             self._answer(session, getattr(message, "ref", 0), refused.code, refused.text, refused.retry_after_ms)
+
+    def _reached(self, limit: str) -> None:
+        self.limited[limit] = self.limited.get(limit, 0) + 1
 
     def _answer(self, session: Session, ref: int, code: Code, text: str = "", retry_after_ms: int = 0) -> None:
         assert session.codec is not None
@@ -128,14 +157,25 @@ class Requests:
     # -- one method for each kind -------------------------------------------------------------------------------------
 
     def _join(self, session: Session, join: Join) -> None:
-        if session.room is not None:
-            raise Refused(Code.ALREADY_JOINED, "this connection is in a room; leave it first")
+        if session.room is not None or self._rooms.waits(session):
+            raise Refused(Code.ALREADY_JOINED, "this connection is in a room, or asked to be; leave it first")
         check_room_name(join.room)
-        grant = admit(join, self._settings.access, self._now_ms())
+        grant = self._bearers.admit(session, join)
         variant = self._variant(session, join.feed)
         session.secret, session.author, session.standing = grant.session, grant.author, grant.standing
         session.variant = variant
-        self._rooms.join(session, join)
+        self._rooms.join(session, join, grant)
+
+    def _renew(self, session: Session, renew: Renew) -> None:
+        room = session.room
+        if room is None:
+            raise Refused(Code.NOT_JOINED, "this connection has not joined a room; it may join with the token")
+        grant = self._bearers.renew(session, room.name, renew.token)
+        session.author, session.standing = grant.author, grant.standing
+        if session.track is not None:
+            room.attendance.renewed(session)
+            self._rooms.touch(room)
+        self._answer(session, renew.ref, Code.OK)
 
     def _leave(self, session: Session, leave: Leave) -> None:
         self._in_room(session, leave.handle)
@@ -208,7 +248,10 @@ class Requests:
         room = session.room
         assert room is not None  # it is in
         now = trio.current_time()
-        count = room.applause.count(session, like, self._like_rate.fits(session.like_rate, now))
+        most = self._like_rate.fits(session.like_rate, now)
+        count = room.applause.count(session, like, most)
+        if count >= most:
+            self._reached("limits.likes_per_second")
         if count:
             session.like_rate = self._like_rate.take(session.like_rate, now, count)
             self._rooms.touch(room)
@@ -219,11 +262,10 @@ class Requests:
 
     def _quality(self, session: Session, quality: Quality) -> None:
         self._in_room(session, quality.handle)
-        room = session.room
-        if room is not None:
-            for index, amount in enumerate((1, quality.received, quality.gaps, quality.reconnects)):
-                room.quality[index] += amount
-            self._rooms.touch(room)
+        room, track = session.room, session.track
+        assert room is not None  # it is in
+        assert track is not None
+        self._rooms.quality.report(room.meter, session, quality, track.place)
 
     def _receipt(self, session: Session, receipt: Receipt) -> None:
         self._in_room(session, receipt.handle)
@@ -274,9 +316,10 @@ class Requests:
             self._permit(session, Permission.GIVE)
         if isinstance(act, Give) and not act.to.isprintable():
             raise Refused(Code.INVALID, "to is the id of a user, which is printable")
-        wait_ms = self._gifts.take(session.viewer, trio.current_time())
+        wait_ms = 0 if session.standing.role == _SERVER else self._gifts.take(session.viewer, trio.current_time())
         if wait_ms:
-            raise Refused(Code.RATE_LIMITED, "too many gifts (limits.gifts_per_second)", wait_ms)
+            limit = "limits.gifts_per_second"
+            raise Refused(Code.RATE_LIMITED, f"too many gifts ({limit})", wait_ms, limit=limit)
         self._pass_on(session, room, act)
 
     def _read(self, session: Session, act: ReadHistory | ReadState | ReadGivers | ReadGifts) -> None:
@@ -346,9 +389,12 @@ class Requests:
         return body
 
     def _take_comment(self, session: Session) -> None:
+        if session.standing.role == _SERVER:
+            return
         state = self._comment_rate.take(session.comment_rate, trio.current_time())
         if state < 0:
-            raise Refused(Code.RATE_LIMITED, "too many comments (limits.comments_per_second)", int(-state * 1000) + 1)
+            limit = "limits.comments_per_second"
+            raise Refused(Code.RATE_LIMITED, f"too many comments ({limit})", int(-state * 1000) + 1, limit=limit)
         session.comment_rate = state
 
     def _take_read(self, session: Session) -> None:
@@ -356,11 +402,13 @@ class Requests:
             return
         wait_ms = self._reads.take(session.viewer, trio.current_time())
         if wait_ms:
-            raise Refused(Code.RATE_LIMITED, "too many reads (limits.reads_per_second)", wait_ms)
+            limit = "limits.reads_per_second"
+            raise Refused(Code.RATE_LIMITED, f"too many reads ({limit})", wait_ms, limit=limit)
 
     _handlers: ClassVar[dict[type, Callable[[Requests, Session, Any], None]]] = {
         Join: _join,
         Leave: _leave,
+        Renew: _renew,
         Choose: _choose,
         Comment: _comment,
         Custom: _custom,

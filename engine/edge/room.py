@@ -11,6 +11,7 @@ import math
 from engine.edge.applause import Applause
 from engine.edge.attendance import Attendance
 from engine.edge.bars import Bars
+from engine.edge.meter import Meter
 from engine.edge.session import Session, Wire
 from engine.edge.track import Track, of_track
 from engine.errors import Close, Code
@@ -21,13 +22,13 @@ from engine.link.messages import (
     Frames,
     OpenRoom,
     Presence,
-    QualitySum,
     Redact,
     Restart,
     SharedSnapshot,
     Up,
     Wants,
 )
+from engine.quality import RoomQuality
 from engine.room.encoder import encode_message, plain
 from engine.room.log import Entry
 from engine.schema import Gap, Join, Joined, Reply, handle_of
@@ -44,6 +45,7 @@ class EdgeRoom:
         an earlier one is ignored.
     :ivar applause: likes counted here since the edge opened the room.
     :ivar attendance: who came.
+    :ivar meter: what is measured.
     :ivar bars: who may not be here; None while nobody.
     :ivar packets: red packets that can be claimed, by their entries, as the hub said last.
     :ivar outbox: what the hub is to be told of this room at the end of the turn.
@@ -54,6 +56,7 @@ class EdgeRoom:
         "_choices",
         "_fetching",
         "_origin",
+        "_overtaken",
         "_renewing",
         "_resuming",
         "_returning",
@@ -66,16 +69,17 @@ class EdgeRoom:
         "bars",
         "empty_since",
         "handle",
+        "meter",
         "name",
         "opening",
         "outbox",
         "packets",
-        "quality",
+        "past_lost",
         "reported_viewers",
         "tracks",
     )
 
-    def __init__(self, name: str, opening: int, settings: RoomSettings, wire: Wire) -> None:
+    def __init__(self, name: str, opening: int, settings: RoomSettings, wire: Wire, meter: Meter | None = None) -> None:
         self.name = name
         self.opening = opening
         self.handle = handle_of(name)
@@ -89,18 +93,32 @@ class EdgeRoom:
         self._returning: dict[int, list[tuple[Session, Join]]] = {}
         self._origin = (0, 0, -math.inf)
         self._renewing = False
+        self._overtaken = 0
         self._choices: dict[Session, tuple[int, int]] = {}
         self.applause = Applause(settings.reactions)
         self.attendance = Attendance(name, settings)
+        self.meter = meter if meter is not None else Meter(name)
         self.bars: Bars | None = None
         self.packets: frozenset[int] = frozenset()
-        self.reported_viewers = 0
-        self.quality = [0, 0, 0, 0]
+        self.reported_viewers = self.past_lost = 0
         self.outbox: list[Up] = []
         self.empty_since: float | None = None
 
+    def adopt(self, settings: RoomSettings) -> None:
+        """Take other settings."""
+        self._settings = settings
+        self.applause.adopt(settings.reactions)
+        self.attendance.adopt(settings)
+        for track in self.tracks.values():
+            track.adopt_settings(settings)
+
     def __len__(self) -> int:
         return sum(map(len, self.tracks.values()))
+
+    @property
+    def place(self) -> int:
+        """Of the offset that it has next (`engine.edge.meter`); 0 while nothing is here."""
+        return max((track.place for track in self.tracks.values()), default=0)
 
     @property
     def pending(self) -> int:
@@ -122,6 +140,11 @@ class EdgeRoom:
         """Everybody who is not in yet, with the ref of each one's join."""
         return [(session, join.ref) for queues in self._queues for queue in queues.values() for session, join in queue]
 
+    @property
+    def overtaken(self) -> int:
+        """How often the lag policy was applied."""
+        return self._overtaken + sum([track.overtaken for track in self.tracks.values()])
+
     # -- coming in ----------------------------------------------------------------------------------------------------
 
     def enter(self, session: Session, join: Join, now: float) -> None:
@@ -129,7 +152,8 @@ class EdgeRoom:
         session.room = self
         self.empty_since = None
         self._want(session.variant)
-        self.applause.enter(session, returning=bool(join.session))
+        place = self.meter.after(join.epoch, join.offset) if join.epoch else 0
+        self.applause.enter(session, returning=bool(join.session), place=place)
         track = self.tracks.get(plain(session.variant))
         if track is None:
             self._wait(session, join)
@@ -166,11 +190,17 @@ class EdgeRoom:
         if snapshot is None:
             self._wait(session, join)
         else:
-            self._welcome(track, session, join, snapshot, gap)
+            self._welcome(track, session, join, now, snapshot, gap)
 
-    def _welcome(self, track: Track, session: Session, join: Join, snapshot: tuple[Entry, int], gap: bytes) -> None:
+    def _welcome(self, track: Track, session: Session, join: Join, now: float, snapshot: tuple[Entry, int], gap: bytes) -> None:
         self.attendance.enter(session)
         track.welcome(session, self._joined(session, join, False) + gap, *snapshot)
+        self._entered(track, session, join, now)
+
+    def _entered(self, track: Track, session: Session, join: Join, now: float) -> None:
+        """A viewer who returns over another connection has more to report than what comes from here on."""
+        if join.session and not session.report_at:
+            session.reported = min(session.reported, self.meter.reach(track.log.epoch, now))
 
     def _resume(self, track: Track, session: Session, join: Join, now: float, *, last_try: bool = False) -> None:
         """From the viewer's position: the log, the history, or an explicit gap."""
@@ -188,6 +218,7 @@ class EdgeRoom:
             if session.room is self:
                 self.attendance.enter(session)
                 track.enter(session, cursor)
+                self._entered(track, session, join, now)
             return
         if join.epoch != log.epoch and self._return(track, session, join, now, last_try=last_try):
             return
@@ -200,6 +231,7 @@ class EdgeRoom:
             # What the snapshot stands after; the batches that follow it begin there.
             cursor = snapshot[1]
             last, reason = (log[cursor].first - 1 if cursor < log.end else log.head), "history"
+            self.past_lost += 1
         gap = encode_message(track.codec, Gap(self.handle, join.epoch, join.offset + 1, last, reason))
         self._begin(track, session, join, now, gap)
 
@@ -212,7 +244,7 @@ class EdgeRoom:
         origin = track.origin(offset)
         if origin is not None:
             gap = encode_message(track.codec, Gap(self.handle, join.epoch, join.offset + 1, 0, "epoch"))
-            self._welcome(track, session, join, origin, gap)
+            self._welcome(track, session, join, now, origin, gap)
             return True
         if last_try:
             return False
@@ -235,7 +267,7 @@ class EdgeRoom:
     def leave(self, session: Session) -> None:
         """A viewer is gone, wherever it was."""
         session.room = None
-        self.applause.leave(session)
+        self.applause.leave(session, self.place)
         if session.track is not None:
             self._choices.pop(session, None)
             self.attendance.leave(session)
@@ -297,10 +329,14 @@ class EdgeRoom:
         likes = self.applause.report(self.name)
         if likes is not None:
             outbox.append(likes)
-        if self.quality[0]:
-            outbox.append(QualitySum(self.name, *self.quality))
-            self.quality = [0, 0, 0, 0]
         return outbox
+
+    def measured(self, now: float) -> RoomQuality:
+        """What a hub is to be told of how the room reached its viewers, since the last time."""
+        tracks = self.tracks.values()
+        laggards = sum(len(track.laggards) for track in tracks)
+        lag_max = max((track.lag(now) for track in tracks if track.laggards), default=0.0)
+        return self.meter.take(self.place, now, laggards, lag_max)
 
     def refuse(self) -> list[tuple[Session, int]]:
         """The room cannot be opened: return who waited, with the ref of each one's join."""
@@ -342,7 +378,7 @@ class EdgeRoom:
             if track is None:
                 if message.epoch != self._origin[0]:
                     self._origin = message.epoch, message.offset if message.origin < 0 else message.origin, now
-                self.tracks[number] = track = Track(self.handle, number, message, self._settings, self._wire)
+                self.tracks[number] = track = Track(self.handle, number, message, self._settings, self._wire, self.meter)
             else:
                 track.renew(message)
             for session, join in self._waiting.pop(number, ()):
@@ -375,7 +411,7 @@ class EdgeRoom:
             elif track.vacant_since is None:
                 track.vacant_since = now
             elif now - track.vacant_since >= self._settings.linger_seconds and len(self.tracks) > 1:
-                del self.tracks[number]
+                self._overtaken += self.tracks.pop(number).overtaken
                 self._wants -= {variant for variant in self._wants if plain(variant) == number}
                 self.outbox.append(Wants(self.name, sorted(self._wants)))
 
@@ -384,8 +420,10 @@ class EdgeRoom:
         and was taken in with that. Whoever is there comes back with its position."""
         if not self.tracks.keys() <= frames.keys():
             for number in self.tracks.keys() - frames.keys():
-                for session in self.tracks.pop(number).sessions:
+                track = self.tracks.pop(number)
+                for session in track.sessions:
                     self._wire.close(session, Close.SHUTDOWN, "this feed begins anew; come back")
+                self._overtaken += track.overtaken
 
     def restart(self, message: Restart, now: float) -> None:
         """A new epoch."""

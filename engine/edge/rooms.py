@@ -1,7 +1,7 @@
 """The rooms of an edge and the edge's end of the link.
 
-Owns the open rooms, what goes up to the hub at the end of each turn, and what comes down. Must not know sockets beyond the
-wire.
+Owns the open rooms, when the hub is told of them, and what comes down. Must not know sockets beyond the wire, nor how what is
+said gets to the hub (`engine.edge.upward`).
 
 A link may end and another one come: the rooms stay, who is in them stays. What viewers said is held until the hub has answered,
 and said again to the next one; (session, ref) makes that harmless. Meanwhile nobody can enter what only the hub could open.
@@ -11,17 +11,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
 
-from engine.access import shown
+from engine.access import Grant, shown
 from engine.edge.bars import Bars
+from engine.edge.bearers import Bearers
 from engine.edge.fanout import Fanout
 from engine.edge.held import RETRY_MS, Held
+from engine.edge.knocking import Knocking
+from engine.edge.meter import Meter
+from engine.edge.quality import Measuring
 from engine.edge.room import EdgeRoom
 from engine.edge.session import Session, Wire
+from engine.edge.upward import Upward
 from engine.errors import Close, Code, Refused
 from engine.link.base import End
 from engine.link.messages import (
@@ -33,10 +38,12 @@ from engine.link.messages import (
     Down,
     Expel,
     Frames,
+    Gate,
     Located,
     Pace,
     Packets,
     PrivateTo,
+    Qualities,
     Redact,
     RefuseRoom,
     ReplyTo,
@@ -45,10 +52,11 @@ from engine.link.messages import (
     Say,
     SharedSnapshot,
     Stop,
+    Trust,
     Up,
 )
 from engine.room.encoder import encode_message, plain
-from engine.schema import DirectMessage, Join, Reply
+from engine.schema import CONSOLE, DirectMessage, Join, Reply
 from engine.settings import Settings
 from engine.timing import Bell, Deadlines
 
@@ -68,17 +76,19 @@ class Rooms:
 
     :param now_ms: Unix milliseconds.
     :ivar stopped: set when the hub has sent its last message.
+    :ivar quality: how rooms reach their viewers.
     :ivar leaving: whether viewers' events are refused because this edge stops.
     """
 
-    def __init__(self, settings: Settings, wire: Wire, now_ms: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings, wire: Wire, now_ms: Callable[[], int], bearers: Bearers) -> None:
         self._settings = settings
         self._wire = wire
         self._now_ms = now_ms
-        self._link: End[Up, Down] | None = None
+        self._bearers = bearers
+        self._up = Upward()
         self._rooms: dict[str, EdgeRoom] = {}
         self._openings = 0
-        self._outbox: list[Up] = []
+        self._overtaken = self._past_lost = 0
         self._dirty: dict[EdgeRoom, None] = {}
         self._lingering: Deadlines[EdgeRoom] = Deadlines()
         self._linger_bell = Bell()
@@ -86,9 +96,24 @@ class Rooms:
         self._paced = (0.0, 0)
         self._replies: dict[Session, list[bytes]] = {}
         self._held = Held(settings.limits.pending_events)
+        self._knocking = Knocking(bool(settings.hooks.join_url), settings.hooks.pending)
+        self.quality = Measuring(settings.quality, self._tell_quality)
         self.leaving = False
         self.fanout = Fanout(settings.edge.slice_frames, self.turn_over)
         self.stopped = trio.Event()
+
+    def adopt(self, settings: Settings) -> None:
+        """Take other settings."""
+        lingers_otherwise = settings.room.linger_seconds != self._settings.room.linger_seconds
+        self._settings = settings
+        self._held.most = settings.limits.pending_events
+        self._knocking.most = settings.hooks.pending
+        self.fanout.slice_frames = settings.edge.slice_frames
+        self.quality.adopt(settings.quality)
+        for room in self._rooms.values():
+            room.adopt(settings.room)
+            if lingers_otherwise and room.empty_since is not None:
+                self._linger(room, room.empty_since)
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -100,46 +125,87 @@ class Rooms:
         """The open rooms."""
         return list(self._rooms.values())
 
+    @property
+    def overtaken(self) -> int:
+        """How often the lag policy was applied so far."""
+        return self._overtaken + sum(room.overtaken for room in self._rooms.values())
+
+    @property
+    def past_lost(self) -> int:
+        """How many viewers came back and were told a gap, because what they had missed is not kept any more."""
+        return self._past_lost + sum(room.past_lost for room in self._rooms.values())
+
     # -- for requests -------------------------------------------------------------------------------------------------
 
-    def join(self, session: Session, join: Join) -> None:
-        """Let a viewer into a room. Raises `Refused`."""
+    def join(self, session: Session, join: Join, grant: Grant) -> None:
+        """Let a viewer into a room, at once or when the product has been asked, whom the console's does not concern. Raises
+        `Refused`."""
+        room = self._check_place(session, join)
+        if not self._knocking.asked or join.room == CONSOLE:
+            self._enter(session, join, grant, room)
+        elif not self.linked:
+            raise Refused(Code.UNAVAILABLE, "the hub is out of reach", RETRY_MS)
+        else:
+            self._up.add(self._knocking.knock(session, join, grant))
+
+    def waits(self, session: Session) -> bool:
+        """Whether a viewer has asked to come in and was not answered yet."""
+        return session in self._knocking
+
+    def _check_place(self, session: Session, join: Join) -> EdgeRoom | None:
+        """The room, if it is open here. Raises `Refused` if a viewer cannot enter it now."""
         room = self._rooms.get(join.room)
         limits = self._settings.room
+        # Who looks at a node that is full comes in.
+        limited = join.room != CONSOLE
         if room is None:
-            if self._link is None:
+            if not self.linked:
                 raise Refused(Code.UNAVAILABLE, "the hub is out of reach", RETRY_MS)
-            if len(self._rooms) >= limits.rooms_max:
-                raise Refused(Code.ROOM_FULL, "no more rooms on this node (room.rooms_max)", 5000)
-            self._openings += 1
-            room = self._rooms[join.room] = EdgeRoom(join.room, self._openings, limits, self._wire)
-        elif limits.viewers_max and len(room) + room.pending >= limits.viewers_max:
-            raise Refused(Code.ROOM_FULL, "the room is full (room.viewers_max)", 5000)
+            if limited and len(self._rooms) >= limits.rooms_max:
+                raise Refused(Code.ROOM_FULL, "no more rooms on this node (room.rooms_max)", 5000, limit="room.rooms_max")
+            return None
+        if limited and limits.viewers_max and len(room) + room.pending >= limits.viewers_max:
+            raise Refused(Code.ROOM_FULL, "the room is full (room.viewers_max)", 5000, limit="room.viewers_max")
         self._admit(room, session)
+        return room
+
+    def _enter(self, session: Session, join: Join, grant: Grant, room: EdgeRoom | None) -> None:
+        if room is None:
+            self._openings += 1
+            meter = self.quality.open(join.room)
+            room = self._rooms[join.room] = EdgeRoom(join.room, self._openings, self._settings.room, self._wire, meter)
         session.deadline = math.inf
         self.touch(room)
         room.enter(session, join, trio.current_time())
-        if self._link is None and session.room is room and session.track is None:
+        if not self.linked and session.room is room and session.track is None:
             # What it needs is not here.
             room.leave(session)
             self._wire.await_join(session)
             raise Refused(Code.UNAVAILABLE, "the hub is out of reach", RETRY_MS)
+        self._bearers.entered(session, grant)
 
     def choose(self, session: Session, ref: int, variant: int) -> None:
         """Give a viewer another variant of its room. Raises `Refused` if only a hub that is not there has it."""
         room = session.room
         assert room is not None  # it is in
-        if self._link is None and plain(variant) not in room.tracks:
+        if not self.linked and plain(variant) not in room.tracks:
             raise Refused(Code.UNAVAILABLE, "the hub is out of reach", RETRY_MS)
         room.choose(session, ref, variant)
         self.touch(room)
 
-    def leave(self, session: Session) -> None:
-        """A viewer leaves its room, if it is in one."""
+    def leave(self, session: Session, code: int = 0) -> None:
+        """A viewer leaves its room, if it is in one.
+
+        :param code: of the close that ends its connection; 0: that stays.
+        """
         room = session.room
         if room is not None:
+            if code and session.track is not None:
+                room.meter.closed(code)
             room.leave(session)
             self.touch(room)
+        else:
+            self._knocking.forget(session)
 
     def touch(self, room: EdgeRoom) -> None:
         """The hub is to be told of the room at the end of the turn."""
@@ -151,15 +217,15 @@ class Rooms:
         if self.leaving:
             raise Refused(Code.UNAVAILABLE, "the node is stopping", RETRY_MS)
         self._held.add(message)
-        self._outbox.append(message)
+        self._up.add(message)
 
     def direct(self, message: DirectTo) -> None:
         """A message for one user to the hub, at the end of the turn. Raises `Refused` when it cannot go there now."""
-        if self._link is None:
+        if not self.linked:
             raise Refused(Code.UNAVAILABLE, "the hub is out of reach", RETRY_MS)
-        if self._link.backlog + len(self._outbox) >= _BACKLOG_MAX:
+        if len(self._up) >= _BACKLOG_MAX:
             raise Refused(Code.OVERLOADED, "the node is behind with its input", RETRY_MS)
-        self._outbox.append(message)
+        self._up.add(message)
 
     def turn_over(self) -> None:
         """Hand over to the hub what came together in this turn."""
@@ -172,43 +238,58 @@ class Rooms:
         if now - self._paced_at >= _PACE_SECONDS:
             seconds, frames = self._paced
             if fanout.frames > frames:
-                self._outbox.append(Pace(fanout.seconds - seconds, fanout.frames - frames))
+                self._up.add(Pace(fanout.seconds - seconds, fanout.frames - frames))
                 self._paced = (fanout.seconds, fanout.frames)
             self._paced_at = now
-        if self._outbox:
-            outbox, self._outbox = self._outbox, []
-            if self._link is not None:
-                self._link.send(outbox)
+        self._up.turn_over()
 
     def _report(self, room: EdgeRoom) -> None:
-        self._outbox += room.report(self._link is not None)
+        self._up.add(*room.report(self.linked))
         if not len(room) and not room.pending and room.empty_since is None:
             room.empty_since = trio.current_time()
-            self._lingering.add(room.empty_since + self._settings.room.linger_seconds, room)
-            self._linger_bell.ring()
+            self._linger(room, room.empty_since)
+
+    def _linger(self, room: EdgeRoom, since: float) -> None:
+        self._lingering.add(since + self._settings.room.linger_seconds, room)
+        self._linger_bell.ring()
 
     async def expire(self) -> None:
         """Forget rooms that stayed empty for the linger time, until cancelled. Not without a hub: it may not have been told of
         all likes."""
-        linger = self._settings.room.linger_seconds
         while True:
             await self._linger_bell.wait_until(self._lingering.next())
-            now = trio.current_time()
+            now, linger = trio.current_time(), self._settings.room.linger_seconds
             for room in self._lingering.expired(now):
                 if room.empty_since is None or room.empty_since + linger > now or self._rooms.get(room.name) is not room:
                     continue
-                if self._link is None:
+                if not self.linked:
                     self._lingering.add(now + max(linger, _WAIT_SECONDS), room)
                 else:
                     self._forget(room)
-                    self._outbox.append(CloseRoom(room.name))
+                    self._close(room)
             self.turn_over()
+
+    def _close(self, room: EdgeRoom) -> None:
+        """The hub is told of a room for the last time."""
+        self._up.add(Qualities([room.measured(trio.current_time())]), CloseRoom(room.name))
+        self.quality.forget(room.meter)
+
+    def _tell_quality(self, meters: Sequence[Meter]) -> bool:
+        if not self.linked:
+            return False
+        now = trio.current_time()
+        told = [self._rooms[meter.room].measured(now) for meter in meters if meter.room in self._rooms]
+        if told:
+            # After what it is about.
+            self.turn_over()
+            self._up.tell(told)
+        return True
 
     # -- from the hub -------------------------------------------------------------------------------------------------
 
     async def serve(self, link: End[Up, Down], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Exchange messages with a hub, one at a time, until its end of the link closes or this is cancelled."""
-        self._link = link
+        self._up.link = link
         try:
             self._announce()
             task_status.started()
@@ -219,23 +300,28 @@ class Rooms:
                 self._send_replies()
                 self.turn_over()
         finally:
-            self._link = None
+            # What was measured and no hub has been given is told to the next.
+            for each in self._up.end():
+                if (room := self._rooms.get(each.room)) is not None:
+                    room.meter.give_back(each)
             link.close()
 
     def _announce(self) -> None:
         """Tell a hub what is open here, and what it was not told or did not answer."""
-        self._outbox.clear()
+        self._up.clear()
         for room in self._rooms.values():
             room.announce()
             self.touch(room)
         self.turn_over()
-        self._outbox += self._held.messages
+        self._up.add(*self._held.messages)
+        self._up.add(*self._knocking.messages)
         self.turn_over()
+        self.quality.hub_came()
 
     @property
     def linked(self) -> bool:
         """Whether there is a hub."""
-        return self._link is not None
+        return self._up.link is not None
 
     async def answered(self) -> None:
         """Wait until the hub has answered everything that viewers said."""
@@ -249,7 +335,15 @@ class Rooms:
             self._private(message)
             return
         if isinstance(message, Stop):
+            # It hears what is told right away.
+            self.quality.tell()
             self.stopped.set()
+            return
+        if isinstance(message, Trust):
+            self._bearers.trust(message)
+            return
+        if isinstance(message, Gate):
+            self._knocking.asked = message.asked
             return
         room = self._rooms.get(message.room)
         if room is None or (isinstance(message, SharedSnapshot | RefuseRoom) and message.opening != room.opening):
@@ -292,6 +386,8 @@ class Rooms:
     def _forget(self, room: EdgeRoom) -> None:
         """Nothing is told of this room any more."""
         del self._rooms[room.name]
+        self._overtaken += room.overtaken
+        self._past_lost += room.past_lost
         self._open_packets(room, frozenset())
 
     def _fan_out(self, room: EdgeRoom) -> None:
@@ -299,11 +395,32 @@ class Rooms:
             self.fanout.add(track)
 
     def _reply(self, message: ReplyTo) -> None:
+        if message.ref < 0:
+            self._open_door(message)
+            return
         self._held.done(message.viewer, message.ref)
         session = self._wire.find(message.viewer)
         if session is not None and session.codec is not None:
             reply = Reply(message.ref, message.code, message.offset, message.text, message.retry_after_ms)
             self._replies.setdefault(session, []).append(encode_message(session.codec, reply))
+
+    def _open_door(self, message: ReplyTo) -> None:
+        """A knock was answered: what held when the viewer knocked is looked at again."""
+        visitor = self._knocking.answered(message.viewer, message.ref)
+        if visitor is None:
+            return
+        session, join, grant, _ = visitor
+        reply = Reply(join.ref, message.code, 0, message.text, message.retry_after_ms)
+        if message.code == Code.OK:
+            try:
+                if grant.claims is not None:
+                    self._bearers.admit(session, join)
+                self._enter(session, join, grant, self._check_place(session, join))
+                return
+            except Refused as refused:
+                reply = Reply(join.ref, refused.code, 0, refused.text, refused.retry_after_ms)
+        assert session.codec is not None  # it has joined, or tried to
+        self._wire.push(session, encode_message(session.codec, reply))
 
     def _private(self, message: PrivateTo) -> None:
         self._held.done(message.viewer, message.ref)
@@ -335,8 +452,8 @@ class Rooms:
             self._wire.close(session, Close.GOING_AWAY, message.text)
         # Who was there is not any more, before the room is closed; whether the hub had it open or not.
         self._dirty.pop(room, None)
-        self._outbox += room.report(self._link is not None)
-        self._outbox.append(CloseRoom(room.name))
+        self._up.add(*room.report(self.linked))
+        self._close(room)
 
     # -- who may not be here ------------------------------------------------------------------------------------------
 
@@ -354,7 +471,7 @@ class Rooms:
         """Tell the hub the address of a user whom it looks for."""
         address = bars.found(session.author.id, session.address) if session.author is not None else None
         if session.author is not None and address is not None:
-            self._outbox.append(Located(room.name, session.author.id, address))
+            self._up.add(Located(room.name, session.author.id, address))
 
     def _bar(self, room: EdgeRoom, message: Barred) -> None:
         bars = Bars(message)

@@ -53,7 +53,7 @@ class Session:
     :ivar send: the socket's ``send``, bound once: it is called more often than anything else here.
     :ivar address: key of the viewer's address (`engine.edge.admission`), None if unknown; the proxy's own address, a text,
         until the proxy has told whose connection it is.
-    :ivar head: bytes of an incomplete handshake.
+    :ivar head: bytes of an incomplete handshake; then the token that came with it, until the viewer has joined with one.
     :ivar variant: of the shared frames that it gets: feed, compression, codec.
     :ivar deadline: time at which the present stage is over; infinity while joined.
     :ivar track: where the cursor belongs; None outside a room.
@@ -63,6 +63,8 @@ class Session:
     :ivar private: private frames that wait, the first possibly half-sent.
     :ivar written: bytes that the socket has taken, handshake included.
     :ivar faults: messages that did not decode; before the upgrade 1 if its address has too many connections.
+    :ivar reported: place (`engine.edge.meter`) of the first offset that its reports have not spoken of, by which they are
+        bounded; ``report_at`` when the next one counts.
     :ivar message_rate: states of `engine.access.Rate`, as are ``comment_rate`` and ``like_rate``.
     """
 
@@ -82,6 +84,8 @@ class Session:
         "message_rate",
         "parser",
         "private",
+        "report_at",
+        "reported",
         "returned",
         "room",
         "secret",
@@ -120,6 +124,8 @@ class Session:
         self.standing = _NOBODY
         self.likes = 0
         self.faults = 0
+        self.reported = 0
+        self.report_at = 0.0
         self.message_rate = self.comment_rate = self.like_rate = 0.0
 
     @property

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from engine.edge.meter import Meter
 from engine.edge.session import Session, Wire
 from engine.errors import Close
 from engine.link.messages import SharedSnapshot
@@ -37,6 +38,7 @@ _SNAPSHOT_SLACK: Final = 65_536
 class Track:
     """See the module's docstring.
 
+    :param meter: what the room counts.
     :ivar variant: the plain one; compressed frames go to those who take them.
     :ivar log: finished frames.
     :ivar passed: every live viewer has the entries before this one; the next pass begins here.
@@ -51,6 +53,7 @@ class Track:
         "_cutoff",
         "_groups",
         "_lagging",
+        "_meter",
         "_origin",
         "_pass",
         "_settings",
@@ -71,12 +74,22 @@ class Track:
         "variant",
     )
 
-    def __init__(self, handle: int, variant: int, snapshot: SharedSnapshot, settings: RoomSettings, wire: Wire) -> None:
+    def __init__(
+        self,
+        handle: int,
+        variant: int,
+        snapshot: SharedSnapshot,
+        settings: RoomSettings,
+        wire: Wire,
+        meter: Meter | None = None,
+    ) -> None:
         self.handle = handle
         self.variant = variant
         self.codec = codec_of(variant)
         self._settings = settings
         self._wire = wire
+        self._meter = meter if meter is not None else Meter()
+        self._meter.begins(snapshot.epoch)
         self.log = FrameLog(snapshot.epoch, snapshot.offset, settings)
         self._groups: dict[int, dict[Session, None]] = {}
         self.laggards: dict[Session, None] = {}
@@ -91,6 +104,11 @@ class Track:
         self._snapshot: Entry | None
         self._origin: tuple[Entry, int] | None = (self.renew(snapshot), self.log.end)
 
+    def adopt_settings(self, settings: RoomSettings) -> None:
+        """Take other settings."""
+        self._settings = settings
+        self.log.adopt(settings)
+
     def __len__(self) -> int:
         return sum(map(len, self._groups.values())) + len(self.laggards)
 
@@ -100,14 +118,38 @@ class Track:
         return [session for group in self._groups.values() for session in group] + list(self.laggards)
 
     @property
+    def place(self) -> int:
+        """Of the offset that it has next (`engine.edge.meter`)."""
+        return self._place(self.log.end)
+
+    def _place(self, cursor: int) -> int:
+        """Of the first offset that a viewer of the present epoch is to get who has this cursor."""
+        log = self.log
+        if cursor < log.end:
+            return self._meter.place(log.epoch, log[cursor].first)
+        return self._meter.place(log.epoch, log[log.end - 1].leads_to[1] if len(log) else log.head + 1)
+
+    @property
     def settled(self) -> bool:
         """Whether every live viewer has every entry."""
         return self.passed == self.log.end and not self._pass
+
+    def lag(self, now: float) -> float:
+        """For how long the viewer who is furthest behind has been waiting for what it gets next, seconds."""
+        log = self.log
+        halves = [session.entry.at for session in self.laggards if session.entry is not None]
+        # A snapshot is of no age: who has half of one has waited for what follows it.
+        cursor = min(
+            (each.cursor for each in self.laggards if each.entry is None or each.entry.at == math.inf), default=log.end
+        )
+        next_at = log[max(cursor, log.start)].at if cursor < log.end else now
+        return now - min(*halves, next_at, now)
 
     # -- frames in ----------------------------------------------------------------------------------------------------
 
     def append(self, first: int, last: int, frames: dict[int, bytes], now: float) -> None:
         """The hub finished a batch."""
+        self._meter.due((last - first + 1) * len(self))
         self.log.append(first, last, frames, now)
         self._appended(now)
 
@@ -119,6 +161,7 @@ class Track:
 
     def restart(self, epoch: int, offset: int, frames: dict[int, bytes], now: float) -> None:
         """The room goes on in another epoch; the frames tell those who follow."""
+        self._meter.goes_on(self.log.epoch, self.log.head, epoch, offset)
         self.log.restart(epoch, offset, frames, now)
         self._appended(now)
 
@@ -192,9 +235,17 @@ class Track:
 
     def enter(self, session: Session, cursor: int) -> None:
         """A viewer begins at ``cursor``. What it has not got yet is sent at once, as far as its socket takes it."""
+        self._begin(session, cursor)
+        self._go_on(session, cursor)
+
+    def _begin(self, session: Session, cursor: int) -> None:
         session.track = self
         session.cursor = cursor
         session.returned = self.log.end
+        session.reported = place = self._place(cursor)
+        self._meter.due(self.place - place)
+
+    def _go_on(self, session: Session, cursor: int) -> None:
         if session.blocked:
             # It is watched for writability already, and what is left over goes first.
             self.hold(session)
@@ -206,9 +257,7 @@ class Track:
     def welcome(self, session: Session, told: bytes, snapshot: Entry, cursor: int) -> None:
         """A viewer is told something, gets a snapshot and then what follows it, from ``cursor`` on. If its socket does not take
         a large snapshot at once, it has half of it as it may have half of a batch, and costs as little."""
-        session.track = self
-        session.cursor = cursor
-        session.returned = self.log.end
+        self._begin(session, cursor)
         data = told + self.log.frame(snapshot, session.variant)
         count = 0
         if not session.blocked:
@@ -231,7 +280,7 @@ class Track:
                 session.private = told[count:]
             self._wire.push(session, data[len(told) if count else 0 :])
         if session.track is self:
-            self.enter(session, cursor)
+            self._go_on(session, cursor)
 
     def leave(self, session: Session) -> None:
         """A viewer is gone. What it has half of is released; should its connection stay, the rest goes before anything else."""
@@ -270,6 +319,7 @@ class Track:
 
     def hold(self, session: Session) -> None:
         """Something is left over for a viewer: it goes on when its socket takes more."""
+        self._meter.stalled()
         if session in self.laggards:
             return
         group = self._groups.get(session.variant)
@@ -407,6 +457,7 @@ class Track:
         session.sent += count
         session.written += count
         if session.sent < len(data):
+            self._meter.stalled()
             return False
         session.entry = None
         epoch, following = entry.leads_to
@@ -435,9 +486,10 @@ class Track:
         if self._settings.lag_policy == "close":
             self._close(session)
             return
-        self.overtaken += 1
+        self._count_overtaken()
         if epoch == log.epoch:
             session.cursor = log.end
+            self._meter.skipped(epoch, first, epoch, log.head + 1)
             told = encode_message(self.codec, Gap(self.handle, epoch, first, log.head, "lag"))
         else:
             snapshot = self.snapshot(log[log.end - 1].at)
@@ -446,11 +498,16 @@ class Track:
                 self._close(session)
                 return
             entry, session.cursor = snapshot
+            self._meter.skipped(epoch, first, entry.epoch, entry.last + 1)
             told = encode_message(self.codec, Gap(self.handle, epoch, first, 0, "epoch")) + log.frame(entry, session.variant)
         self._wire.push(session, told)
 
-    def _close(self, session: Session) -> None:
+    def _count_overtaken(self) -> None:
         self.overtaken += 1
+        self._meter.overtaken()
+
+    def _close(self, session: Session) -> None:
+        self._count_overtaken()
         self._wire.close(session, Close.LAG, "too far behind")
 
 

@@ -27,13 +27,13 @@ Cast = Callable[[Code, str], None]
 class Ballots:
     """See the module's docstring.
 
-    :param limit: ballots that may wait.
+    :ivar limit: ballots that may wait.
     :param turn_over: called after each step, to hand over the answers.
     """
 
     def __init__(self, broker: Broker, limit: int, turn_over: Callable[[], None]) -> None:
         self._broker = broker
-        self._limit = limit
+        self.limit = limit
         self._turn_over = turn_over
         self._waiting: dict[str, list[tuple[Ballot, Cast | None]]] = {}
         self._count = 0
@@ -45,7 +45,7 @@ class Ballots:
 
         :param told: None: it is nobody's request, and is repeated until it is cast.
         """
-        if self._count >= self._limit:
+        if self._count >= self.limit:
             raise Refused(Code.OVERLOADED, "too many votes wait (limits.pending_events)", 1000)
         self._count += 1
         if self._idle.is_set():

@@ -29,10 +29,15 @@ class Catalogue:
 
     def __init__(self, gifts: dict[str, GiftSettings], lane: Lane) -> None:
         self._lane = lane
+        self._offered: dict[str, Gift] = {}
+        self.adopt(gifts)
+
+    def adopt(self, gifts: dict[str, GiftSettings]) -> None:
+        """Let these be the gifts of the config file."""
         self._configured = {
             name: Gift(name, each.name, each.price, each.effect, int(each.combo_seconds * 1000)) for name, each in gifts.items()
         }
-        self._gifts = dict(self._configured)
+        self._gifts = self._configured | self._offered
 
     def get(self, gift: str) -> Gift:
         """A gift. Raises `Refused`."""
@@ -48,7 +53,7 @@ class Catalogue:
     async def offer(self, gift: Gift) -> None:
         """Add a gift, or replace it; what is booked from now on is of the new price. Raises `Refused`."""
         await self._lane.write(lambda store: store.offer(gift))
-        self._gifts[gift.id] = gift
+        self._offered[gift.id] = self._gifts[gift.id] = gift
 
     async def withdraw(self, gift_id: str) -> None:
         """Let a gift that was offered not be given any more. Raises `Refused`."""
@@ -68,4 +73,5 @@ class Catalogue:
 
     async def _look(self) -> None:
         offered = await self._lane.read(lambda store: store.gifts())
-        self._gifts = self._configured | {gift.id: gift for gift in offered}
+        self._offered = {gift.id: gift for gift in offered}
+        self._gifts = self._configured | self._offered

@@ -42,6 +42,10 @@ class Changes:
         self._settings = settings
         self._broker = broker
 
+    def adopt(self, settings: Settings) -> None:
+        """Take other settings."""
+        self._settings = settings
+
     async def change(self, room: HubRoom, actor: Actor, change: Change) -> None:
         """Change an entry."""
         pinned = await self._pinned(room, change) if change.kind == "pin" and change.value is not None else None

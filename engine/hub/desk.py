@@ -21,6 +21,7 @@ from engine.hub.actor import Actor
 from engine.hub.backfill import expired
 from engine.hub.ballots import Ballots
 from engine.hub.changes import Changes
+from engine.hub.consent import Consent
 from engine.hub.intake import Answer
 from engine.hub.moderation import EVERYWHERE, Moderation, members
 from engine.hub.money import Money
@@ -29,7 +30,7 @@ from engine.hub.order import Order
 from engine.hub.port import Port
 from engine.hub.publisher import Publisher
 from engine.hub.room import HubRoom
-from engine.hub.rules import STAFF, kind_of
+from engine.hub.rules import STAFF, Judgement, kind_of
 from engine.hub.sanctions import Sanctions
 from engine.hub.state import may_vote
 from engine.link.messages import PrivateTo, ReplyTo, Request, Say
@@ -78,7 +79,7 @@ class Desk:
     """See the module's docstring.
 
     :param spawn: begins a task that the hub owns.
-    :ivar money: for what is paid.
+    :ivar money: for what is paid; ``consent`` the product's, to what viewers want.
     """
 
     def __init__(
@@ -89,18 +90,35 @@ class Desk:
         ballots: Ballots,
         money: Money,
         spawn: Callable[..., None],
+        consent: Consent,
     ) -> None:
         self.money = money
+        self.consent = consent
         self._settings = settings
         self._broker = broker
         self._publisher = publisher
         self._ballots = ballots
         self._spawn = spawn
         self._order = Order(spawn)
+        self._speech = Order(spawn)
         self._changes = Changes(settings, broker)
         self._looking = 0
         self.moderation = Moderation(broker, publisher, self._changes, settings.broker.record_fields)
         self.notices = Notices(settings, broker, publisher, ballots, spawn)
+
+    def adopt(self, settings: Settings) -> None:
+        """Take other settings."""
+        self._settings = settings
+        self._changes.adopt(settings)
+        self.moderation.adopt(settings.broker.record_fields)
+        self.notices.adopt(settings)
+        self.money.adopt(settings.ledger)
+        self.consent.adopt(settings.limits)
+
+    async def idle(self) -> None:
+        """Wait until the product has answered what it was asked, and that is on its way."""
+        await self._speech.idle()
+        await self.money.idle()
 
     # -- speaking -----------------------------------------------------------------------------------------------------
 
@@ -108,7 +126,7 @@ class Desk:
         """A comment or custom event of a viewer."""
         answer = partial(_reply, port, say.viewer, say.ref)
         try:
-            self._say(room, say, answer)
+            self._say(port, room, say, answer)
         except Refused as refused:
             self._refuse(room, say.session, say.ref, refused, answer)
 
@@ -133,20 +151,42 @@ class Desk:
         else:
             answer(refused.code, 0, refused.text, refused.retry_after_ms)
 
-    def _say(self, room: HubRoom, say: Say, answer: Answer) -> None:
+    def _say(self, port: Port, room: HubRoom, say: Say, answer: Answer) -> None:
         actor = Actor(say.author, say.standing, say.session, say.ref)
-        if room.backstage or not room.rules.objects:
+        asked = not room.backstage and self.consent.needed("comment", say.standing)
+        if asked and len(self._speech) >= self._settings.limits.pending_events:
+            raise Refused(Code.OVERLOADED, "too many events wait to be published (limits.pending_events)", _RETRY_MS)
+        # What was asked about before comes first, also when nobody is asked any more.
+        waits = asked or (len(self._speech) > 0 and (port, say.viewer) in self._speech)
+        if not waits and (room.backstage or not room.rules.objects):
             event = _event(actor, say, say.body, room.time() if say.lifetime_ms else 0)
             lane = FREE if say.standing.role in STAFF else LIMITED
             self._publisher.accept(room.name, Pending(MSGPACK.encode(event), say.session, say.ref, lane), answer)
             return
-        now_ms = room.time()
-        judged = room.rules.judge(actor, say.body, now_ms, custom=bool(say.name))
+        if room.backstage or not room.rules.objects:
+            judged = Judgement(say.body, lane=FREE if say.standing.role in STAFF else LIMITED)
+        else:
+            judged = room.rules.judge(actor, say.body, room.time(), custom=bool(say.name))
         if judged.shadowed:
             # As if it had been published; the sender's page shows it from its own copy.
             answer(Code.OK, 0, "", 0)
-            return
-        event = _event(actor, say, judged.body, now_ms)
+        elif waits:
+            self._speech.run((port, say.viewer), self._consult, room, actor, say, judged, asked, answer)
+        else:
+            self._publish(room, actor, say, judged, answer)
+
+    async def _consult(self, room: HubRoom, actor: Actor, say: Say, judged: Judgement, asked: bool, answer: Answer) -> None:
+        """Publish what the product has nothing against."""
+        try:
+            if asked:
+                judged = await self.consent.speech(room.name, actor, say, judged)
+            self._publish(room, actor, say, judged, answer)
+        except Refused as refused:
+            room.rules.withdraw(actor)
+            self._refuse(room, say.session, say.ref, refused, answer)
+
+    def _publish(self, room: HubRoom, actor: Actor, say: Say, judged: Judgement, answer: Answer) -> None:
+        event = _event(actor, say, judged.body, room.time() if say.lifetime_ms else 0)
         if judged.hold:
             held = HeldEvent(actor.shown, _disguised(say.session), say.ref, Raw(MSGPACK.encode(event)), ", ".join(judged.hold))
             self._publisher.accept(backstage_of(room.name), actor.pending(held), partial(_held, answer))

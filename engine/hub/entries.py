@@ -109,7 +109,7 @@ class Entries:
                 kind = KINDS.get(named[0])
                 held = restored(kind, stored.value) if kind is not None else stored.value
             except (msgspec.MsgspecError, UnicodeDecodeError):
-                log.warning("state_unreadable", extra={"field": field})
+                log.warning("state_unreadable", extra={"kind": named[0]})
                 return
             self._add(Entry(*named, held, stored.version, stored.owner, stored.session, stored.born))
 

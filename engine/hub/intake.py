@@ -23,19 +23,21 @@ class Answer(Protocol):
 class Intake:
     """What waits to be published, by room, in order of arrival.
 
-    :param limit: events that may wait in all rooms together.
+    :ivar limit: events that may wait in all rooms together.
+    :ivar refused: events that found too many waiting.
     """
 
-    __slots__ = ("_limit", "_rooms", "waiting")
+    __slots__ = ("_rooms", "limit", "refused", "waiting")
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._rooms: dict[str, list[tuple[Pending, Answer]]] = {}
-        self.waiting = 0
+        self.waiting = self.refused = 0
 
     def add(self, room: str, pending: Pending, answer: Answer) -> None:
         """Queue an event. Raises `Refused` when too much waits; what is never withheld may wait as long again."""
-        if self.waiting >= (self._limit if pending.lane == LIMITED else 2 * self._limit):
+        if self.waiting >= (self.limit if pending.lane == LIMITED else 2 * self.limit):
+            self.refused += 1
             raise Refused(Code.OVERLOADED, "too many events wait to be published (limits.pending_events)", 1000)
         self.waiting += 1
         queue = self._rooms.get(room)

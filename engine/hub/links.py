@@ -22,9 +22,12 @@ from engine.hub.notices import ADDRESSED, CAME, READ
 from engine.hub.port import Port
 from engine.hub.presence import Attendance
 from engine.hub.publisher import Publisher
+from engine.hub.quality import Certificates
 from engine.hub.returning import bring_up
 from engine.hub.room import HubRoom, Phase
 from engine.hub.rooms import Rooms
+from engine.hub.trust import Trusted
+from engine.hub.vitals import EdgeVitals
 from engine.link.base import End
 from engine.link.messages import (
     Arrivals,
@@ -33,6 +36,8 @@ from engine.link.messages import (
     Down,
     FetchBackfill,
     FetchSnapshot,
+    Gate,
+    Knock,
     Left,
     Likes,
     Located,
@@ -40,7 +45,7 @@ from engine.link.messages import (
     OpenRoom,
     Pace,
     Presence,
-    QualitySum,
+    Qualities,
     Receipts,
     RefuseRoom,
     ReplyTo,
@@ -48,6 +53,7 @@ from engine.link.messages import (
     Roll,
     Say,
     Up,
+    Vitals,
     Wants,
 )
 from engine.settings import Settings
@@ -68,7 +74,7 @@ class Links:
     :param spawn: begins a task that the hub owns, and hands over what came of it.
     :ivar ports: of the links that are there.
     :ivar backfills: answered so far.
-    :ivar quality: reports, gaps and reconnects that viewers have told of.
+    :ivar edges: what edges in other processes have told of themselves.
     """
 
     def __init__(
@@ -79,19 +85,29 @@ class Links:
         publisher: Publisher,
         desk: Desk,
         spawn: Callable[..., None],
+        trust: Trusted,
+        quality: Certificates,
     ) -> None:
         self._settings = settings
+        # What a link takes was settled when it began.
+        self._backfill_bytes = settings.room.log_bytes // 2
         self._broker = broker
         self._rooms = rooms
         self._publisher = publisher
         self._desk = desk
         self._attendance = Attendance(broker)
         self._spawn = spawn
+        self._trust = trust
+        self._quality = quality
         self._stopped = False
         self._parted_bytes = 0
         self.ports: set[Port] = set()
         self.backfills = 0
-        self.quality = [0, 0, 0]
+        self.edges = EdgeVitals()
+
+    def adopt(self, settings: Settings) -> None:
+        """Take other settings."""
+        self._settings = settings
 
     @property
     def sent_bytes(self) -> int:
@@ -110,6 +126,21 @@ class Links:
         self._stopped = True
         self.flush()
 
+    def tell(self, message: Down) -> None:
+        """Tell all edges."""
+        for port in self.ports:
+            port.post(message)
+            port.flush()
+
+    def gate(self) -> None:
+        """Whether viewers have to knock has changed, perhaps: tell the edges."""
+        for port in self.ports:
+            self._tell_gate(port)
+            port.flush()
+
+    def _tell_gate(self, port: Port) -> None:
+        port.post(Gate(self._desk.consent.asking.asks("join")))
+
     def ready(self, room: HubRoom) -> None:
         """A room is live, again perhaps: edges that came back can be brought up to date."""
         for port in room.behind:
@@ -122,17 +153,21 @@ class Links:
             self._part(port)
         port = Port(link, edge)
         self.ports.add(port)
+        self._tell_gate(port)
+        if (news := self._trust.news) is not None:
+            port.post(news)
         if self._stopped:
             port.stop()
-            port.flush()
+        port.flush()
         try:
             while port in self.ports and (messages := await port.receive()):
                 for message in messages:
                     self._handlers[type(message)](self, port, message)
                 self.flush()
         finally:
-            self._part(port)
+            # Whatever else is wrong, somebody waits for the end.
             done.set()
+            self._part(port)
 
     def _part(self, port: Port) -> None:
         """An edge is gone."""
@@ -140,6 +175,7 @@ class Links:
             return
         self.ports.discard(port)
         self._parted_bytes += port.sent_bytes
+        self.edges.part(port.edge)
         port.close()
         for room in self._rooms.of(port):
             notables, leavers = port.notables.get(room.name, {}), port.leavers.get(room.name, set())
@@ -211,6 +247,7 @@ class Links:
         if room is not None and port in room.ports:
             room.ports[port] = message.viewers
             self._publisher.report(room)
+            self._quality.noticed(room)
 
     def _on_arrivals(self, port: Port, message: Arrivals) -> None:
         room = self._rooms.get(message.room)
@@ -282,7 +319,7 @@ class Links:
 
     async def _backfill(self, port: Port, wanted: FetchBackfill) -> None:
         # Half of what an edge's log may hold: the answer is to fit beside the newest frames.
-        limit = self._settings.room.log_bytes // 2
+        limit = min(self._settings.room.log_bytes // 2, self._backfill_bytes)
         while port in self.ports and (room := self._rooms.get(wanted.room)) is not None:
             redactions = room.redactions
             try:
@@ -302,10 +339,30 @@ class Links:
         if room is not None and room.phase is not Phase.OPENING:
             room.send(structs.replace(message, time=room.time()))
 
-    def _on_quality(self, port: Port, message: QualitySum) -> None:
-        self.quality[0] += message.reports
-        self.quality[1] += message.gaps
-        self.quality[2] += message.reconnects
+    def _on_knock(self, port: Port, knock: Knock) -> None:
+        try:
+            asked = self._desk.consent.needed("join", knock.standing)
+        except Refused as refused:
+            port.post(ReplyTo(knock.viewer, knock.ref, refused.code, 0, refused.text, refused.retry_after_ms))
+            return
+        if asked:
+            self._spawn(self._let_in, port, knock)
+        else:
+            port.post(ReplyTo(knock.viewer, knock.ref, Code.OK))
+
+    async def _let_in(self, port: Port, knock: Knock) -> None:
+        try:
+            await self._desk.consent.entry(knock)
+        except Refused as refused:
+            port.post(ReplyTo(knock.viewer, knock.ref, refused.code, 0, refused.text, refused.retry_after_ms))
+        else:
+            port.post(ReplyTo(knock.viewer, knock.ref, Code.OK))
+
+    def _on_qualities(self, port: Port, message: Qualities) -> None:
+        self._quality.told(port, message)
+
+    def _on_vitals(self, port: Port, message: Vitals) -> None:
+        self.edges.tell(port.edge, message.statistics)
 
     _handlers: ClassVar[dict[type, Callable[[Links, Port, Any], None]]] = {
         OpenRoom: _on_open,
@@ -318,7 +375,7 @@ class Links:
         FetchBackfill: _on_fetch_backfill,
         FetchSnapshot: _on_fetch_snapshot,
         DirectTo: _on_direct,
-        QualitySum: _on_quality,
+        Qualities: _on_qualities,
         Request: _on_request,
         Receipts: _on_receipts,
         Roll: _on_roll,
@@ -326,4 +383,6 @@ class Links:
         Notable: _on_notable,
         Left: _on_left,
         Located: _on_located,
+        Knock: _on_knock,
+        Vitals: _on_vitals,
     }

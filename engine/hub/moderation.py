@@ -53,13 +53,20 @@ class Moderation:
     """See the module's docstring. Methods raise `Refused`, and what the broker raises.
 
     :param record_fields: that a room's record may have.
+    :ivar told: waited for before an action, with the room, who acts, what is written backstage, and whether it holds
+        everywhere.
     """
 
     def __init__(self, broker: Broker, publisher: Publisher, changes: Changes, record_fields: int) -> None:
         self._broker = broker
-        self._fields_max = record_fields - _SPARE
+        self.adopt(record_fields)
         self._publisher = publisher
         self._changes = changes
+        self.told: Callable[[HubRoom, Actor, ModeratedEvent, bool], Awaitable[None]] | None = None
+
+    def adopt(self, record_fields: int) -> None:
+        """Let a room's record have so many fields."""
+        self._fields_max = record_fields - _SPARE
 
     async def act(self, room: HubRoom, actor: Actor, act: Moderate) -> int:
         """Do what a moderator asks for; returns the offset of the event that tells of it, 0 if none does."""
@@ -80,6 +87,8 @@ class Moderation:
         details = {"room": room.name, "action": act.action, "actor": actor.user, "user": act.user, "offset": act.offset}
         audit.info("moderated", extra={**details, "seconds": act.seconds, "everywhere": act.everywhere, "reason": act.reason})
         await self._publisher.publish(backstage_of(room.name), actor.pending(written))
+        if self.told is not None:
+            await self.told(room, actor, written, act.everywhere)
         return await do(self, room, actor, act, until)
 
     # -- users --------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from engine.access import is_guest
 from engine.errors import Code, Refused
 from engine.hub.actor import Actor
 from engine.hub.catalogue import Catalogue
+from engine.hub.consent import Consent
 from engine.hub.givers import KEPT
 from engine.hub.order import Order
 from engine.hub.port import Port
@@ -62,6 +63,7 @@ class Money:
     :param now_ms: Unix milliseconds.
     :param ranked: called when a room's leaderboard was read again.
     :param spawn: begins a task that the hub owns.
+    :param consent: the product's, to what viewers want.
     :ivar catalogue: what can be given.
     :ivar spending: whether viewers may.
     """
@@ -74,21 +76,32 @@ class Money:
         now_ms: Callable[[], int],
         ranked: Callable[[HubRoom], None],
         spawn: Callable[..., None],
+        consent: Consent,
     ) -> None:
         self._settings = settings
         self._lane = lane
         self._now_ms = now_ms
         self._ranked = ranked
         self._spawn = spawn
+        self._consent = consent
         self._order = Order(spawn)
         self._ranking: set[str] = set()
         self._late = 0
         self.catalogue = catalogue
-        self.spending = Spending(settings)
+        self.spending = Spending(settings, consent.asking)
+
+    def adopt(self, settings: LedgerSettings) -> None:
+        """Take other settings."""
+        self._settings = settings
+        self.spending.adopt(settings)
 
     def statistics(self) -> MoneyStatistics:
         """A frozen picture."""
         return MoneyStatistics(self._lane.statistics(), self._late)
+
+    async def idle(self) -> None:
+        """Wait until the product has answered what it was asked, and that is with the ledger."""
+        await self._order.idle()
 
     # -- what viewers ask for -----------------------------------------------------------------------------------------
 
@@ -112,24 +125,52 @@ class Money:
         room.rules.mode.check_life(actor.standing)
         book = self._gift(room, actor, act) if isinstance(act, Give) else self._packet(room, actor, act)
         answered = partial(self._answered, port, room, request)
-        if self.spending.asks:
-            self._order.run((port, request.viewer), self._charge, port, request, book, answered)
+        charged = self.spending.asks
+        asked = self._consent.needed("gift" if isinstance(act, Give) else "red_packet", request.standing)
+        if asked or charged:
+            self._order.run((port, request.viewer), self._charge, port, request, actor, book, asked, charged, answered)
         else:
             self._lane.accept(book, answered)
 
     async def _charge(
-        self, port: Port, request: Request, book: values.Give | values.Pack, answered: Callable[[Outcome], None]
+        self,
+        port: Port,
+        request: Request,
+        actor: Actor,
+        book: values.Give | values.Pack,
+        asked: bool,
+        charged: bool,
+        answered: Callable[[Outcome], None],
     ) -> None:
-        """Have the product charge the viewer, and book it."""
+        """Ask the product whether it may be, have it charge the viewer, and book it.
+
+        What the product declines and is in the ledger already is answered as it was then: a retry does no harm, whatever the
+        product thinks of it by now.
+
+        :param asked: whether to ask; ``charged`` whether to charge.
+        """
         if isinstance(book, values.Give):
-            spend = Spend(book.room, request.author.id, book.key, book.gift, book.count, book.price * book.count, book.receiver)
+            spend = Spend(book.room, actor.user, book.key, book.gift, book.count, book.price * book.count, book.receiver)
+            ask = partial(self._consent.gift, actor, book)
         else:
-            spend = Spend(book.room, request.author.id, book.key, "", 1, book.total, "")
+            spend = Spend(book.room, actor.user, book.key, "", 1, book.total, "")
+            ask = partial(self._consent.packet, actor, book)
         try:
-            await self.spending.ask(spend)
+            try:
+                if asked:
+                    await ask()
+                if charged:
+                    await self.spending.ask(spend)
+            except Refused as refused:
+                if refused.code.retriable or not await self._booked(book.key):
+                    raise
             self._lane.accept(book, answered)
         except Refused as refused:
             self._refuse(port, request, refused)
+
+    async def _booked(self, key: str) -> bool:
+        """Whether it is in the ledger. Raises `Refused` while nobody knows."""
+        return self._lane.opened and await self._lane.read(lambda store: store.known(key))
 
     def _claim(self, port: Port, room: HubRoom, request: Request, claim: Claim) -> None:
         if claim.packet not in room.till.packets or claim.packet in room.till.over:
@@ -196,10 +237,19 @@ class Money:
 
     async def claim(self, room: HubRoom, author: Author, packet: int, *, follower: bool) -> Booked:
         """Claim a share for a user. Raises `Refused`."""
-        if packet not in room.till.packets:
+        if packet in room.till.packets:
+            self._check_claim(room, author.id, packet, follower=follower)
+        elif not await self._over(room.name, packet):
+            # Open, and not shown here yet: what it asks for is not known.
             raise Refused(Code.PACKET_OVER, "no such red packet is open in this room")
-        self._check_claim(room, author.id, packet, follower=follower)
+        # Of one that is over only who has a share gets an answer: the first one once more.
         return await self._lane.book(values.Claim(room=room.name, packet=packet, author=author))
+
+    async def _over(self, room: str, packet: int) -> bool:
+        """Whether a red packet is not open any more, if it ever was. Raises `Refused` while nobody knows."""
+        if not self._lane.opened:
+            return False
+        return packet not in [entry.number for entry in await self._lane.read(lambda store: store.packets(room))]
 
     async def cancel(self, room: str, packet: int) -> Booked:
         """End a red packet before its time; what is left goes back. Raises `Refused`."""

@@ -71,11 +71,15 @@ class Notices:
         self, settings: Settings, broker: Broker, publisher: Publisher, ballots: Ballots, spawn: Callable[..., None]
     ) -> None:
         self._spawn = spawn
-        self._audience = settings.room.receipts_audience
+        self.adopt(settings)
         self._broker = broker
         self._publisher = publisher
         self._ballots = ballots
         self.hook: Hook | None = None
+
+    def adopt(self, settings: Settings) -> None:
+        """Take other settings."""
+        self._audience = settings.room.receipts_audience
 
     async def notice(self, room: HubRoom, actor: Actor, notice: Notice) -> int:
         """Publish it, and note its deadline; returns its offset. Raises `Refused`, and what the broker raises."""

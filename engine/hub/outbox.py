@@ -71,12 +71,16 @@ class Outbox:
         self._broker = broker
         self._rooms = rooms
         self._lane = lane
-        self._recent_ms = int(settings.ledger.recent_seconds * 1000)
-        self._log_seconds = settings.room.log_seconds
         self._spawn = spawn
         self._owed: dict[HubRoom, None] = {}
         self._origins: dict[str, tuple[int, int, float]] = {}
         """Epoch and offset after which a room's money was published again, and when."""
+        self.adopt(settings)
+
+    def adopt(self, settings: Settings) -> None:
+        """Take other settings."""
+        self._recent_ms = int(settings.ledger.recent_seconds * 1000)
+        self._log_seconds = settings.room.log_seconds
 
     # -- what was booked ----------------------------------------------------------------------------------------------
 

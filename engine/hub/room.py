@@ -34,7 +34,7 @@ from engine.room.feeds import Feeds
 from engine.room.sequencer import Sequencer
 from engine.room.state import RECEIPTS, RoomState
 from engine.room.tail import Tail, tombstone
-from engine.schema import BACKSTAGE, EventKind, ModeratedEvent, OmittedReason, State
+from engine.schema import BACKSTAGE, CONSOLE, EventKind, ModeratedEvent, OmittedReason, State
 from engine.settings import Settings
 
 __all__ = ["HubRoom", "Phase"]
@@ -44,6 +44,7 @@ _COUNTERS_SHARE: Final = 0.05
 huge room that fills each such batch costs as much as a comment."""
 
 
+_CONSOLE_RECENT: Final = 10
 _RECEIPTED: Final = 64
 """Notices that receipts may come for, the newest."""
 _ALARM_SECONDS: Final = 0.01
@@ -83,6 +84,8 @@ class HubRoom:
     :ivar receipted: offsets of the last notices that ask for receipts.
     :ivar waiting: what is to be done when the room is live.
     :ivar early: what the broker delivered while the room was opening or restarting.
+    :ivar peak: most viewers at once, over all nodes.
+    :ivar life_told: of its life, and ``peak_told`` of its peak, what the product was told last (`engine.hub.webhooks`).
     """
 
     __slots__ = (
@@ -93,6 +96,7 @@ class HubRoom:
         "_clock",
         "_framed_at",
         "_givers_shown",
+        "_passed",
         "_sequencer",
         "_settings",
         "_shown_ms",
@@ -104,8 +108,11 @@ class HubRoom:
         "counts",
         "early",
         "frames",
+        "life_told",
         "name",
         "origin",
+        "peak",
+        "peak_told",
         "phase",
         "ports",
         "receipted",
@@ -123,13 +130,14 @@ class HubRoom:
         self._shown_ms = 0
         self._settings = settings.room
         self.rules = rules
-        self._tail = Tail(settings.room.recent_events)
+        self._tail = Tail(self._recent(settings))
         self.state = RoomState(name, settings.room, feeds, lambda: rules.entries.snapshot(), self._tail.recent)
         self.frames = RoomFrames(name, self.state, feeds)
         self.counts = Counts(own)
         self.ports: dict[Port, int] = {}
         self.behind: dict[Port, Position] = {}
         self._sequencer = Sequencer(Position(0, 0))
+        self._passed = 0
         self.origin = 0
         self._began_at = 0.0
         self._batcher = Batcher(0, settings.room)
@@ -147,6 +155,21 @@ class HubRoom:
         self.waiting: list[Callable[[], None]] = []
         self.wake = math.inf
         self.receipted: OrderedDict[int, None] = OrderedDict()
+        self.peak = self.peak_told = 0
+        self.life_told = ""
+
+    def adopt(self, settings: Settings) -> None:
+        """Take other settings."""
+        self._settings = settings.room
+        self._tail.adopt(self._recent(settings))
+        self._batcher.limit = settings.room.batch_bytes
+        self._givers_shown = settings.ledger.givers_shown
+        self.state.adopt(settings.room)
+        self.rules.adopt(settings)
+
+    def _recent(self, settings: Settings) -> int:
+        """Events that newcomers are shown. Those of the console are large."""
+        return min(settings.room.recent_events, _CONSOLE_RECENT) if self.name == CONSOLE else settings.room.recent_events
 
     # -- edges --------------------------------------------------------------------------------------------------------
 
@@ -192,6 +215,11 @@ class HubRoom:
     def head(self) -> int:
         """Last offset that was taken in, whether edges have been given it or not."""
         return self._sequencer.head
+
+    @property
+    def passed(self) -> int:
+        """Grows by 1 with every offset, also where another epoch begins; for differences."""
+        return self._passed + self._sequencer.head
 
     @property
     def missing(self) -> tuple[int, int] | None:
@@ -288,6 +316,7 @@ class HubRoom:
         """Counters from the broker."""
         if isinstance(delivery, Totals):
             self.state.update(delivery, self._clock())
+            self.peak = delivery.peak
         else:
             self._tallies[delivery.name] = delivery.counts
             self._count(delivery.name)
@@ -475,8 +504,10 @@ class HubRoom:
 
     def restart(self, position: Position, now: float, origin: int) -> None:
         """The history was lost: end the old epoch for everybody, and go on at ``position``."""
+        self.peak = self.peak_told = 0
         self.flush(now)
         old = self.position
+        self._passed += old.offset - position.offset
         self.open(position, now, origin)
         self.send(self.frames.restart(old, position, self.time(), self._revision))
         self.send_snapshot()

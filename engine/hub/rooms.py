@@ -3,7 +3,8 @@
 Owns the rooms, who shows them, and the one task that ticks for all. Must not know what edges say, nor what is done in a room.
 
 Besides the edges the hub itself can have a room open: for as long as a call takes that concerns it; and always the room whose
-record holds in all rooms (`engine.hub.moderation.EVERYWHERE`).
+record holds in all rooms (`engine.hub.moderation.EVERYWHERE`) and, where several nodes share a broker, the one in which nodes
+tell their figures (`engine.schema.CONSOLE`): whoever looks may be at another node.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from engine.hub.upstream import Upstream
 from engine.hub.words import Words
 from engine.link.messages import RefuseRoom
 from engine.room.feeds import Feeds
-from engine.schema import BACKSTAGE
+from engine.schema import BACKSTAGE, CONSOLE
 from engine.settings import Settings
 from engine.timing import Bell, Deadlines
 
@@ -45,8 +46,11 @@ class Rooms:
     :param ready: called when a room is live, again after a restart.
     :param noticed: called with the offset of a notice that asks for receipts; ``overdue`` when its deadline has passed.
     :param left: called when a port does not show a room any more that goes on.
+    :param parted: called when a port does not show a room any more, with whether an edge does.
     :param restore: waited for before a room opens at the broker's position, again after a restart.
     :param stale: called when a room's leaderboard has to be read again.
+    :param told: called when a live room's record or totals may have changed, for who tells the product.
+    :param shared: called when the record that holds in all rooms has changed.
     :param turn_over: called after each step, to hand over what rooms sent.
     :ivar batches: made so far.
     """
@@ -62,8 +66,11 @@ class Rooms:
         noticed: Callable[[HubRoom, int], None],
         overdue: Callable[[HubRoom, int], None],
         left: Callable[[HubRoom], None],
+        parted: Callable[[Port, HubRoom, bool], None],
         restore: Callable[[HubRoom, Position], Awaitable[int]],
         stale: Callable[[HubRoom], None],
+        shared: Callable[[], None],
+        told: Callable[[HubRoom], None],
         turn_over: Callable[[], None],
     ) -> None:
         self._settings = settings
@@ -71,11 +78,15 @@ class Rooms:
         self._ready = ready
         self._overdue = overdue
         self._left = left
+        self._parted = parted
         self._stale = stale
+        self._shared = shared
+        self._told = told
         self._turn_over = turn_over
         self._clock = trio.current_time
         self._open: dict[str, HubRoom] = {}
-        self.upstream = Upstream(broker, self._open, self._schedule, self._live, noticed, self._amended, restore, turn_over)
+        live, amended = self._live, self._amended
+        self.upstream = Upstream(broker, self._open, self._schedule, live, noticed, amended, told, restore, turn_over)
         self.broker = self.upstream.broker
         self.feeds = Feeds(settings.feeds)
         self._random = Random()
@@ -83,6 +94,7 @@ class Rooms:
         self._numbers = count(1)
         self._own = Port(Nowhere(), incarnation)
         self._calls: dict[str, int] = {}
+        self._always = (EVERYWHERE, CONSOLE) if settings.redis.url and settings.api.enabled else (EVERYWHERE,)
         # On a common grid many small rooms share a wake-up instead of having one each.
         self._deadlines: Deadlines[HubRoom] = Deadlines(settings.room.tick_grid_seconds)
         self._ticker = Bell()
@@ -90,23 +102,52 @@ class Rooms:
         self._snapshots = 0
         self.batches = 0
 
+    def adopt(self, settings: Settings) -> None:
+        """Take other settings."""
+        self._settings = settings
+        self._deadlines.grid = settings.room.tick_grid_seconds
+        for room in self._open.values():
+            room.adopt(settings)
+            self._schedule(room)
+
     @property
     def refused(self) -> dict[str, int]:
         """Comments that rooms' rules have refused so far, by the name of the code."""
-        refused = sum((Counter(room.rules.refused) for room in self._open.values()), self._refused)
+        refused = self._refused.copy()
+        for room in self._open.values():
+            # Of most there is nothing to add, which is to cost nothing.
+            if room.rules.refused:
+                refused.update(room.rules.refused)
         return {code.name.lower(): times for code, times in refused.items()}
 
     @property
     def snapshots(self) -> int:
         """Snapshots built so far."""
-        return self._snapshots + sum(room.state.builds for room in self._open.values())
+        return self._snapshots + sum([room.state.builds for room in self._open.values()])
 
     def __iter__(self) -> Iterator[HubRoom]:
         return iter(list(self._open.values()))
 
     def __len__(self) -> int:
         """Those that edges show."""
-        return sum(1 for room in self._open.values() if len(room.ports) > (self._own in room.ports))
+        own = self._own
+        return sum([len(room.ports) > (own in room.ports) for room in self._open.values()])
+
+    def _is_shown(self, room: HubRoom) -> bool:
+        return len(room.ports) > (self._own in room.ports)
+
+    def shown(self) -> list[HubRoom]:
+        """Those that edges show and that are live, without backstage ones and that of the figures."""
+        own, opening = self._own, Phase.OPENING
+        return [
+            room
+            for room in self._open.values()
+            # As `_is_shown`, of which a call for each of thousands of rooms would be most of the cost.
+            if len(room.ports) > (own in room.ports)
+            and room.phase is not opening
+            and not room.backstage
+            and room.name != CONSOLE
+        ]
 
     def get(self, name: str) -> HubRoom | None:
         """An open room."""
@@ -120,7 +161,8 @@ class Rooms:
         """Care for rooms in tasks of this nursery from now on."""
         self.upstream.start(nursery)
         nursery.start_soon(self._tick)
-        self._show(EVERYWHERE)
+        for name in self._always:
+            self._show(name)
 
     async def _tick(self) -> None:
         while True:
@@ -167,7 +209,8 @@ class Rooms:
         """An edge shows a room from now on, with viewers who have everything up to ``known``. Raises `Refused`."""
         room = self._open.get(name)
         if room is None:
-            if len(self) >= self._settings.room.rooms_max:
+            # Who looks at a node that is full comes in.
+            if name != CONSOLE and len(self) >= self._settings.room.rooms_max:
                 raise Refused(Code.ROOM_FULL, "no more rooms on this node (room.rooms_max)")
             room = self._begin(name)
         elif room.phase is not Phase.OPENING:
@@ -186,6 +229,7 @@ class Rooms:
         """A port does not show a room any more."""
         room.detach(port)
         port.forget(room.name)
+        self._parted(port, room, self._is_shown(room))
         if room.ports:
             self._left(room)
         else:
@@ -213,7 +257,7 @@ class Rooms:
             self._calls[name] -= 1
             if not self._calls[name]:
                 del self._calls[name]
-                if name != EVERYWHERE and self._open.get(name) is room:
+                if name not in self._always and self._open.get(name) is room:
                     self.leave(self._own, room)
 
     def _show(self, name: str) -> HubRoom:
@@ -243,7 +287,7 @@ class Rooms:
         """Raise `Refused` if viewers may not enter."""
         if room.rules.mode.life == "archived":
             raise Refused(Code.ROOM_MODE, "archived: the room is over")
-        inner = room.name == EVERYWHERE or room.name.endswith(BACKSTAGE)
+        inner = room.name in (EVERYWHERE, CONSOLE) or room.name.endswith(BACKSTAGE)
         if self._settings.room.created_only and not inner and room.rules.entries.get("life", "") is None:
             raise Refused(Code.NOT_FOUND, "there is no such room (room.created_only)")
 
@@ -252,15 +296,18 @@ class Rooms:
         waiting, room.waiting = room.waiting, []
         for do in waiting:
             do()
+        self._told(room)
         self._ready(room)
 
     def _amended(self, room: HubRoom) -> None:
         """The room's record has changed."""
         if room.phase is Phase.OPENING:
             return
+        self._told(room)
         if room.till.board.stale:
             self._stale(room)
         if room.name == EVERYWHERE:
+            self._shared()
             for other in self._open.values():
                 if other.phase is not Phase.OPENING:
                     other.bar()

@@ -111,6 +111,17 @@ class Rules:
         self.record = Record(name, 0, {})
         self._reached: trio.Event | None = None
 
+    def adopt(self, settings: Settings) -> None:
+        """Take other settings."""
+        if bool(settings.limits.duplicate_seconds) != bool(self._limits.duplicate_seconds):
+            # One that is made for texts remembers them, another does not.
+            self._recent = None
+        self._limits = settings.limits
+        self._exempt = frozenset(settings.limits.exempt_users)
+        self._listed = bool(settings.moderation.lists)
+        self.mode = Mode(self.entries, settings.limits)
+        self._strict = self._has_rules()
+
     # -- from the broker ----------------------------------------------------------------------------------------------
 
     def amend(self, delivery: Record | Amended) -> bool:
@@ -228,6 +239,12 @@ class Rules:
         """Raise `Refused` if the user may not take part now: vote, or ask."""
         self.check_muted(user, now_ms)
         self.mode.check_life(standing)
+
+    def check_banned(self, user: str, now_ms: int) -> None:
+        """Raise `Refused` if the user may not be in the room."""
+        until = self.sanctions.banned(user, now_ms, self._everywhere())
+        if until is not None:
+            raise Refused(Code.BANNED, "a moderator has banned you", max(until - now_ms, 1) if until else 0)
 
     def check_muted(self, user: str, now_ms: int) -> None:
         """Raise `Refused` if the user may not speak."""

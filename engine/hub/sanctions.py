@@ -7,7 +7,7 @@ know what follows from it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -92,12 +92,19 @@ class Sanctions:
             try:
                 self._kinds[kind][subject] = _decode(value)
             except (msgspec.MsgspecError, UnicodeDecodeError):
-                log.warning("sanction_unreadable", extra={"field": field})
+                log.warning("sanction_unreadable", extra={"kind": kind})
         self.any = any(self._kinds.values())
         return True
 
     def __len__(self) -> int:
         return sum(map(len, self._kinds.values()))
+
+    def listed(self, now_ms: int) -> Iterator[tuple[str, str, Sanction]]:
+        """Kind, subject and sanction of all that are not over."""
+        for kind, subjects in self._kinds.items():
+            for subject, sanction in subjects.items():
+                if sanction.holds(now_ms):
+                    yield kind, subject, sanction
 
     def get(self, kind: str, subject: str) -> Sanction | None:
         """One of them, whether it is over or not."""
@@ -106,6 +113,10 @@ class Sanctions:
     def muted(self, user: str, now_ms: int, everywhere: Sanctions | None = None) -> int | None:
         """Until when a user may not speak, 0: for good; None if it may."""
         return self._until("mute", user, now_ms, everywhere)
+
+    def banned(self, user: str, now_ms: int, everywhere: Sanctions | None = None) -> int | None:
+        """Until when a user may not be in the room, 0: for good; None if it may."""
+        return self._until("ban", user, now_ms, everywhere)
 
     def shadowed(self, user: str, now_ms: int, everywhere: Sanctions | None = None) -> bool:
         """Whether nobody else is to see what a user says."""

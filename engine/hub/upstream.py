@@ -34,6 +34,7 @@ class Upstream:
     :param ready: called when a room is live again after it was opened or restarted.
     :param noticed: called with the offset of a notice that asks for receipts.
     :param amended: called when a room's record has changed.
+    :param counted: called when a room's totals have changed.
     :param restore: waited for before a room opens at the broker's position, again after a restart: what the history has lost
         and must not is published again, after that position. Returns where the room's present epoch began to be shown.
     :param turn_over: called after each step, to hand over what rooms sent.
@@ -47,6 +48,7 @@ class Upstream:
         ready: Callable[[HubRoom], None],
         noticed: Callable[[HubRoom, int], None],
         amended: Callable[[HubRoom], None],
+        counted: Callable[[HubRoom], None],
         restore: Callable[[HubRoom, Position], Awaitable[int]],
         turn_over: Callable[[], None],
     ) -> None:
@@ -57,6 +59,7 @@ class Upstream:
         self._ready = ready
         self._noticed = noticed
         self._amended = amended
+        self._counted = counted
         self._restore = restore
         self._turn_over = turn_over
         self._closed: dict[str, HubRoom] = {}
@@ -104,6 +107,8 @@ class Upstream:
         else:
             self._take_in(room, delivery)
         if room.phase is not Phase.OPENING:
+            if isinstance(delivery, Totals):
+                self._counted(room)
             self._changed(room)
 
     def _take_in(self, room: HubRoom, events: Events) -> None:

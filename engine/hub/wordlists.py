@@ -12,6 +12,7 @@ Replace a file by renaming another to its name. One that is written in place may
 from __future__ import annotations
 
 import logging
+import math
 import stat
 from time import perf_counter
 from typing import Final
@@ -21,6 +22,7 @@ import trio
 from engine.errors import RoomcastError
 from engine.hub.words import Words
 from engine.settings import ModerationSettings
+from engine.timing import Bell
 
 __all__ = ["FILE_BYTES_MAX", "WORDS_MAX", "WordListError", "WordLists"]
 
@@ -59,22 +61,47 @@ class WordLists:
         self._words_max = words_max
         self._bytes_max = bytes_max
         self._versions: list[_Version | None] = [None] * len(self._lists)
+        self._loading = trio.Lock()
+        self._bell = Bell()
         self.words = Words()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Load the lists, tell that it is done, and load what changes until cancelled; without lists return at once.
+        """Load the lists, tell that it is done, and load what changes until cancelled.
 
         Raises `WordListError` if one cannot be used at the start. Later on its old words stay, and an error is logged.
         """
         if self._lists:
             await self.load()
         task_status.started()
-        while self._lists:
-            await trio.sleep(self._seconds)
+        looked = trio.current_time()
+        while True:
+            await self._bell.wait_until(looked + self._seconds if self._lists else math.inf)
+            if trio.current_time() >= looked + self._seconds:
+                await self.look()
+                looked = trio.current_time()
+
+    async def adopt(self, settings: ModerationSettings) -> None:
+        """Have these lists instead, and look at those that stay. Raises `WordListError` if one cannot be used; nothing has
+        changed then."""
+        if settings.lists == self._lists:
             await self.look()
+        else:
+            async with self._loading:
+                lists, self._lists = self._lists, settings.lists
+                try:
+                    await self._load()
+                except BaseException:
+                    self._lists = lists
+                    raise
+        self._seconds = settings.reload_seconds
+        self._bell.ring()
 
     async def load(self) -> None:
         """Load all lists. Raises `WordListError`; nothing has changed then."""
+        async with self._loading:
+            await self._load()
+
+    async def _load(self) -> None:
         started = perf_counter()
         versions = [await self._version(number) for number in range(len(self._lists))]
         words = self._empty()
@@ -85,6 +112,10 @@ class WordLists:
 
     async def look(self) -> bool:
         """Load what has changed; whether the words are other ones now."""
+        async with self._loading:
+            return await self._look()
+
+    async def _look(self) -> bool:
         started = perf_counter()
         changed: set[int] = set()
         for number, known in enumerate(self._versions):

@@ -12,6 +12,7 @@ over), `delays`. Inside the store each file has one noun:
 - `transaction` what one commit does, in the order of its requests (`decisions`), upon state that is read at once and written at
   once: `rooms` (the rows that arbitrate between nodes), `journal` (entries and their events), `keys`, `people`, `boards`,
   `combos`, `packets`, `wire` (the bytes of events);
+- `webhooks` the outbox of happenings, of which the product is told;
 - `reading` what is read without booking, `catalogue` the gifts that can be given, `erasure` how a person is forgotten.
 
 `audit` proves that what is kept adds up and is in the stream: `books` one consistent look at all of it, `sums`, `draws`,

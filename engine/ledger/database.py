@@ -218,6 +218,16 @@ class _Unknown(Exception):
 
 def _once(engine: Engine, do: Callable[[Connection], T], deadline: float) -> T:
     """One transaction. Raises DBAPIError if nothing of it was committed, `_Unknown`, and what ``do`` raises."""
+    pool = engine.pool
+    try:
+        return _within(engine, do, deadline)
+    finally:
+        if engine.pool is not pool:
+            # Closed meanwhile: the connection went back to where nobody looks any more.
+            pool.dispose()
+
+
+def _within(engine: Engine, do: Callable[[Connection], T], deadline: float) -> T:
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             driver: Any = connection.connection.driver_connection

@@ -16,6 +16,7 @@ from engine.ledger.bulk import Change
 from engine.ledger.database import Disturbed
 from engine.ledger.rooms import Rooms
 from engine.ledger.tables import combos, entries, events, packets, people, rooms
+from engine.ledger.webhooks import forget
 from engine.schema import Author
 
 __all__ = ["erase"]
@@ -45,6 +46,7 @@ def erase(connection: Connection, user: str, pseudonym: str) -> bool:
         rows = connection.execute(select(events.c.room, events.c.number, events.c.event).where(named, to_come)).all()
         _rewrite(connection, [(room, entry, wire.renamed(event, user, pseudonym)) for room, entry, event in rows])
         connection.execute(update(events).where(named, ~to_come).values(event=b""))
+    forget(connection, user, pseudonym)
     return True
 
 

@@ -5,7 +5,7 @@ Owns what a transaction adds to the ledger, and what it looks up there. Must not
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -63,6 +63,10 @@ class Journal:
     def added(self) -> list[Entry]:
         """What is new, in the order in which it came."""
         return [entry for _, entry, _ in self._new]
+
+    def told(self, kinds: Collection[EventKind]) -> list[tuple[EventKind, Entry]]:
+        """What is new and of these kinds, in the order in which it came."""
+        return [(record.kind, entry) for _, entry, record in self._new if record.kind in kinds]
 
     def publish(self, marks: Iterable[Mark]) -> None:
         """Write down where entries were published. Of several marks of an entry the last counts; what is unknown is left

@@ -18,13 +18,14 @@ Whoever holds a key repeats a request that was not answered; it gets the first a
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import trio
 
+from engine.durations import Durations
 from engine.errors import Code, Refused
 from engine.ledger.alarm import Alarm
 from engine.ledger.delays import Delays
@@ -33,6 +34,7 @@ from engine.ledger.keeper import Keeper, RunSync, in_thread
 from engine.ledger.outgoing import Answer, Outgoing
 from engine.ledger.requests import OUT_OF_REACH, RETRY_MS, Requests
 from engine.ledger.values import Book, Booked, Entry, Give, Group, Mark, Outcome, Pack, Rejected
+from engine.schema import EventKind
 from engine.settings import LedgerSettings
 from engine.timing import Bell
 
@@ -62,7 +64,8 @@ class LaneStatistics:
 
     :ivar booked: requests answered with their entry, ``rejected`` with a code; ``waiting`` are neither yet.
     :ivar groups: transactions that booked something, and how many requests they had on average and at most.
-    :ivar commit_p99_ms: of the time that transactions took, the thread included.
+    :ivar commit_p99_ms: of the time that transactions took, the thread included; ``commits`` the same as
+        `engine.durations.Durations.table`.
     :ivar published: entries that have a position since the start.
     :ivar outbox: entries committed here, or found, and not known to be published.
     :ivar marks_waiting: positions that are not recorded.
@@ -80,6 +83,7 @@ class LaneStatistics:
     commit_p50_ms: float
     commit_p99_ms: float
     commit_max_ms: float
+    commits: dict[str, Any]
     published: int
     outbox: int
     marks_waiting: int
@@ -101,6 +105,7 @@ class Lane:
     :param store: makes the store; None: that of ``ledger.url``.
     :param run_sync: runs what blocks; None: in threads.
     :param fault: why there is no ledger (`engine.ledger.address.ledger_fault`); None: there is, or can be one.
+    :ivar fault: the same; empty: there is, or can be one.
     """
 
     def __init__(
@@ -115,10 +120,10 @@ class Lane:
         fault: str | None = None,
     ) -> None:
         self._settings = settings
-        self._fault = fault or ("" if settings.url else "there is no ledger (ledger.url)")
+        self.fault = fault or ("" if settings.url else "there is no ledger (ledger.url)")
         self._publish = publish
         self._now_ms = now_ms
-        self._keeper = Keeper("" if self._fault else settings.url, settings.answer_seconds, store, run_sync or in_thread)
+        self._keeper = Keeper("" if self.fault else settings.url, settings.answer_seconds, store, run_sync or in_thread)
         self._phase = _Phase.SERVING
         self._requests = Requests(settings.pending, turn_over)
         self._outgoing = Outgoing()
@@ -132,6 +137,14 @@ class Lane:
         self._published = self._failures = 0
         self._groups = self._grouped = self._group_max = 0
         self._delays = Delays()
+        self._commits = Durations()
+        self._telling: Collection[EventKind] = ()
+        self._told: Callable[[], None] = lambda: None
+
+    def adopt(self, settings: LedgerSettings) -> None:
+        """Take other settings; the ledger itself stays the same."""
+        self._settings = settings
+        self._requests.limit = settings.pending
 
     # -- what others ask ----------------------------------------------------------------------------------------------
 
@@ -140,6 +153,11 @@ class Lane:
         """Whether there is a ledger to be read: something was booked here once, or it is a server's. True also while it is out
         of reach."""
         return self._keeper.wanted
+
+    @property
+    def shared(self) -> bool:
+        """Whether other nodes may write to the same ledger."""
+        return self._keeper.shared
 
     def accept(self, book: Book, answer: Answer) -> None:
         """Book something with the next group. Raises `Refused`, or calls ``answer`` once, later."""
@@ -184,6 +202,22 @@ class Lane:
             self._failures += 1
             raise Refused(Code.LEDGER, OUT_OF_REACH, RETRY_MS) from error
 
+    async def keep(self, do: Callable[[Store], T]) -> T:
+        """As `write`, of what is no money: also while the node is stopping. Raises `LedgerError`."""
+        if self.fault:
+            raise LedgerError(self.fault)
+        if not self._keeper.wanted:
+            self._keeper.wanted = True
+            self._bell.ring()
+        return await self._keeper.write(do)
+
+    def tell(self, kinds: Collection[EventKind], told: Callable[[], None]) -> None:
+        """From now on let what is booked and of these kinds be a happening (`engine.ledger.webhooks`), with its transaction.
+
+        :param told: called after each transaction in which there may be some.
+        """
+        self._telling, self._told = kinds, told
+
     def mark(self, marks: Sequence[Mark]) -> None:
         """Entries were published, or found, there; record it."""
         self._count_from_now()
@@ -213,6 +247,7 @@ class Lane:
             commit_p50_ms=delays.quantile_ms(0.5),
             commit_p99_ms=delays.quantile_ms(0.99),
             commit_max_ms=delays.max_ms,
+            commits=self._commits.table(),
             published=self._published,
             outbox=outgoing.unpublished,
             marks_waiting=outgoing.marks_waiting,
@@ -296,7 +331,8 @@ class Lane:
     def _busy(self) -> bool:
         # What an outbox out of reach may hold is for the next start.
         searching = self._suspect and self._keeper.wanted and not self._keeper.failure
-        return bool(searching or self._requests.waiting or self._outgoing.unpublished or self._outgoing.marks_waiting)
+        under_way = self._requests.waiting or self._requests.taken
+        return bool(searching or under_way or self._outgoing.unpublished or self._outgoing.marks_waiting)
 
     # -- booking ------------------------------------------------------------------------------------------------------
 
@@ -331,16 +367,19 @@ class Lane:
             return store.due(now_ms, limit), store.outbox(limit) if shared else []
 
         due, outbox = await self._keeper.write(look)
+        if self._phase is not _Phase.SERVING:
+            # Whoever stops waits for what was accepted, not for what a clock asks for.
+            return
         self._requests.take(due)
         self._outgoing.adopt(entry for entry in outbox if entry.booked_ms <= now_ms - _ORPHANED_MS)
 
     async def _commit(self, marks: list[Mark]) -> None:
         books = [book for book, _ in self._requests.taken]
-        now_ms = self._now_ms()
+        now_ms, telling = self._now_ms(), self._telling
         began = trio.current_time()
 
         def commit(store: Store) -> Group:
-            return store.commit(books, marks, now_ms)
+            return store.commit(books, marks, now_ms, telling)
 
         try:
             group = await self._keeper.write(commit)
@@ -350,13 +389,16 @@ class Lane:
             self._failures += 1
             self._suspect = True
             group = await self._keeper.write(commit)
-        self._delays.add(trio.current_time() - began)
+        self._delays.add(took := trio.current_time() - began)
+        self._commits.add(took)
         if books:
             self._groups += 1
             self._grouped += len(books)
             self._group_max = max(self._group_max, len(books))
         self._outgoing.recorded(marks)
         self._count_from_now()
+        if telling and group.entries:
+            self._told()
         self._outgoing.hold(group.entries)
         self._settle(group.outcomes, now_ms)
 
@@ -399,8 +441,8 @@ class Lane:
 
     def _check(self) -> None:
         """Raise `Refused` if nothing can be booked."""
-        if self._fault:
-            raise Refused(Code.FORBIDDEN, self._fault)
+        if self.fault:
+            raise Refused(Code.FORBIDDEN, self.fault)
         if self._phase is not _Phase.SERVING:
             raise Refused(Code.UNAVAILABLE, "the node is stopping", RETRY_MS)
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from sqlalchemy import BindParameter, ColumnElement, Connection, Integer, Select, bindparam, func, select
 
-from engine.ledger.tables import boards, combos, events, packets, people, rooms
+from engine.ledger.tables import boards, combos, events, keys, packets, people, rooms
 from engine.ledger.values import End, Entry, Finish, Giver
 
-__all__ = ["due", "givers", "next_due", "outbox", "packet_entries", "recent"]
+__all__ = ["due", "givers", "known", "next_due", "outbox", "packet_entries", "recent"]
 
 _UNPUBLISHED: Final = (events.c.published_epoch == 0) & (events.c.published_offset == 0)
 _THE_ROOM: Final = select(rooms.c.number).where(rooms.c.name == bindparam("room")).scalar_subquery()
@@ -70,6 +70,14 @@ def recent(connection: Connection, room: str, recent_ms: int, epoch: int, limit:
     rows = [*connection.execute(_ELSEWHERE, asked), *connection.execute(_NEWEST_OUTBOX, {"room": room, "limit": limit})]
     found = {entry.number: entry for entry in (Entry(*row) for row in rows)}
     return sorted(found.values(), key=attrgetter("number"))[-limit:]
+
+
+_KNOWN: Final = select(keys.c.key).where(keys.c.key == bindparam("key"))
+
+
+def known(connection: Connection, key: str) -> bool:
+    """Whether something was booked under a key."""
+    return connection.execute(_KNOWN, {"key": key}).first() is not None
 
 
 _PACKETS: Final = (

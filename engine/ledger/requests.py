@@ -27,16 +27,16 @@ Request = tuple[Book, Answer | None]
 class Requests:
     """See the module's docstring.
 
-    :param limit: that may wait.
+    :ivar limit: that may wait.
     :param turn_over: called after answers were given, to hand them over.
     :ivar waiting: accepted and not answered; ``booked`` and ``rejected`` are those that were.
     :ivar taken: those in the transaction.
     """
 
-    __slots__ = ("_earlier", "_limit", "_queue", "_turn_over", "booked", "rejected", "taken", "waiting")
+    __slots__ = ("_earlier", "_queue", "_turn_over", "booked", "limit", "rejected", "taken", "waiting")
 
     def __init__(self, limit: int, turn_over: Callable[[], None]) -> None:
-        self._limit = limit
+        self.limit = limit
         self._turn_over = turn_over
         self._queue: deque[Request] = deque()
         self._earlier = 0
@@ -50,7 +50,7 @@ class Requests:
 
     def accept(self, book: Book, answer: Answer) -> None:
         """Queue a request. Raises `Refused` when too many wait."""
-        if self.waiting >= self._limit:
+        if self.waiting >= self.limit:
             raise Refused(Code.OVERLOADED, "too many gifts and claims wait (ledger.pending)", RETRY_MS)
         self.waiting += 1
         self._queue.append((book, answer))

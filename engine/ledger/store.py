@@ -6,7 +6,7 @@ Owns the one door to it: each method is one transaction. Must not know a room's 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from engine.ledger import catalogue, erasure, reading, transaction
@@ -14,6 +14,8 @@ from engine.ledger.database import Database
 from engine.ledger.errors import LedgerError
 from engine.ledger.migrations import migrate
 from engine.ledger.values import Book, End, Entry, Finish, Gift, Giver, Group, Mark
+from engine.ledger.webhooks import Outbox
+from engine.schema import EventKind
 
 __all__ = ["LedgerError", "Store"]
 
@@ -28,10 +30,12 @@ class Store:
 
     :param url: ``sqlite:///path`` (``sqlite:////path`` is absolute) or ``postgresql://user:password@host/database``.
     :param answer_seconds: that a transaction may take.
+    :ivar webhooks: happenings of which the product is to be told.
     """
 
     def __init__(self, url: str, *, answer_seconds: float = 5.0) -> None:
         self._database = Database(url, answer_seconds)
+        self.webhooks = Outbox(self._database)
 
     def open(self) -> None:
         """Make the tables, or bring those of an older release up to this one's. Raises `LedgerError`, too, if they are a newer
@@ -48,12 +52,13 @@ class Store:
 
     # -- booking -------------------------------------------------------------------------------------------------------
 
-    def commit(self, books: Sequence[Book], marks: Sequence[Mark], now_ms: int) -> Group:
+    def commit(self, books: Sequence[Book], marks: Sequence[Mark], now_ms: int, telling: Collection[EventKind] = ()) -> Group:
         """Book these requests, in their order, and write down these positions, all in one transaction.
 
         :param now_ms: Unix milliseconds; an entry is never older than the one before it in its room.
+        :param telling: entries of these kinds are happenings, of which the product is to be told, too.
         """
-        return self._database.write(lambda connection: transaction.commit(connection, books, marks, now_ms))
+        return self._database.write(lambda connection: transaction.commit(connection, books, marks, now_ms, telling))
 
     def erase(self, user: str) -> str | None:
         """Forget a user. Returns the pseudonym that stands in its place from now on; None: it is not known."""
@@ -74,6 +79,10 @@ class Store:
         within ``recent_ms`` of the room's last entry whose position is of another epoch. By number; of more than ``limit`` the
         newest."""
         return self._database.read(lambda connection: reading.recent(connection, room, recent_ms, epoch, limit))
+
+    def known(self, key: str) -> bool:
+        """Whether something was booked under a key."""
+        return self._database.read(lambda connection: reading.known(connection, key))
 
     def packets(self, room: str) -> list[Entry]:
         """Those of red packets that are not over, by number."""

@@ -55,6 +55,9 @@ __all__ = [
     "packets",
     "people",
     "rooms",
+    "webhook_lease",
+    "webhook_rooms",
+    "webhooks",
 ]
 
 metadata: Final = MetaData()
@@ -240,6 +243,63 @@ catalogue: Final = Table(
     _whole("combo_ms"),
 )
 """Gifts that were added by API, beside those of the config file."""
+
+webhook_rooms: Final = Table(
+    "webhook_rooms",
+    metadata,
+    Column("number", Whole, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    # Number of the last happening there was, and of the last one that was delivered or put aside.
+    _whole("told"),
+    _whole("sent"),
+    # How often the next one was sent in vain, and until when none is sent: Unix milliseconds; once it was, when that was.
+    _whole("attempts"),
+    _whole("due_ms"),
+    # The last of each that was told (engine.hooks.letters.Mark): epoch, rank and value.
+    _text("life"),
+    _text("peak"),
+)
+"""One row for each room of which the product is told. Whoever has its lock may add to its happenings."""
+
+_index("webhook_rooms_due", webhook_rooms.c.due_ms, only="sent < told")
+
+webhooks: Final = Table(
+    "webhooks",
+    metadata,
+    Column("room", Whole, primary_key=True, autoincrement=False),
+    # From 1 without holes.
+    Column("number", Whole, primary_key=True, autoincrement=False),
+    _text("type"),
+    # When it happened, Unix milliseconds.
+    _whole("time_ms"),
+    # Of two with the same key in a room the second is left out; empty: none.
+    _text("key"),
+    # MessagePack (engine.hooks.letters.News); empty: it was delivered, and its key is still remembered.
+    Column("body", LargeBinary, nullable=False),
+    # 1: put aside; 2: and to be tried once more.
+    Column("dead", SmallInteger, nullable=False),
+    # Of one that is put aside.
+    _whole("attempts"),
+    _text("reason"),
+    sqlite_with_rowid=False,
+)
+"""The outbox of happenings. One that was delivered goes."""
+
+_index("webhooks_key", webhooks.c.room, webhooks.c.key, only="key <> ''", unique=True)
+_index("webhooks_dead", webhooks.c.room, webhooks.c.number, only="dead > 0")
+
+webhook_lease: Final = Table(
+    "webhook_lease",
+    metadata,
+    # 1.
+    Column("number", SmallInteger, primary_key=True, autoincrement=False),
+    # Random: names this outbox in the ids of its happenings.
+    _text("origin"),
+    # Who delivers, and until when nobody else does, Unix milliseconds.
+    _text("holder"),
+    _whole("until_ms"),
+)
+"""One row: one node delivers at a time."""
 
 APPEND_ONLY: Final = ("entries", "keys")
 """Tables whose rows are never changed nor deleted."""

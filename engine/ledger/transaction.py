@@ -7,7 +7,7 @@ what those before it did. The decisions are in `engine.ledger.decisions`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import compress
 from typing import TypeVar
 
@@ -22,6 +22,8 @@ from engine.ledger.packets import Packets
 from engine.ledger.people import People, Person
 from engine.ledger.rooms import Room, Rooms
 from engine.ledger.values import Book, Claim, Correct, End, Finish, Give, Group, Mark, Pack
+from engine.ledger.webhooks import tell_entries
+from engine.schema import EventKind
 
 __all__ = ["commit"]
 
@@ -30,9 +32,18 @@ _Placed = Sequence[tuple[_T, Room]]
 """Requests, each with its room."""
 
 
-def commit(connection: Connection, books: Sequence[Book], marks: Sequence[Mark], now_ms: int) -> Group:
-    """Book all requests and write down the positions, within the connection's transaction. See `engine.ledger.values`."""
-    return _Transaction(connection).commit(books, marks, now_ms)
+def commit(
+    connection: Connection, books: Sequence[Book], marks: Sequence[Mark], now_ms: int, telling: Collection[EventKind] = ()
+) -> Group:
+    """Book all requests and write down the positions, within the connection's transaction. See `engine.ledger.values`.
+
+    :param telling: entries of these kinds go into the outbox of happenings, too.
+    """
+    transaction = _Transaction(connection)
+    group = transaction.commit(books, marks, now_ms)
+    if telling:
+        tell_entries(connection, transaction.journal, telling)
+    return group
 
 
 class _Transaction:

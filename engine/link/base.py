@@ -38,6 +38,11 @@ class End(ABC, Generic[Out, In]):
         operating system holds in between."""
 
     @property
+    def lost(self) -> int:
+        """Messages that waited on this side when the link broke: none of them has left."""
+        return 0
+
+    @property
     def sent_bytes(self) -> int:
         """Bytes of all that was handed over so far; 0 where nothing is encoded."""
         return 0

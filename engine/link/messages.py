@@ -6,11 +6,12 @@ number that an edge gave one connection and will not give again; only that edge 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
 from engine.access import VIEWER, Standing
+from engine.quality import RoomQuality
 from engine.schema import Act, Author
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "FetchBackfill",
     "FetchSnapshot",
     "Frames",
+    "Gate",
+    "Knock",
     "Left",
     "Likes",
     "Located",
@@ -36,7 +39,7 @@ __all__ = [
     "Packets",
     "Presence",
     "PrivateTo",
-    "QualitySum",
+    "Qualities",
     "Receipts",
     "Redact",
     "RefuseRoom",
@@ -48,11 +51,13 @@ __all__ = [
     "SharedSnapshot",
     "Standing",
     "Stop",
+    "Trust",
     "Up",
+    "Vitals",
     "Wants",
 ]
 
-VERSION: Final = 4
+VERSION: Final = 6
 
 # -- up ---------------------------------------------------------------------------------------------------------------
 
@@ -167,14 +172,11 @@ class DirectTo(Struct, array_like=True, frozen=True, tag=10):
     standing: Standing = VIEWER
 
 
-class QualitySum(Struct, array_like=True, frozen=True, tag=11, gc=False):
-    """Sums of the viewers' quality reports since the last one."""
+class Qualities(Struct, array_like=True, frozen=True, tag=11):
+    """How this edge's rooms reached their viewers since the last time, of each room where anything happened
+    (``quality.seconds``)."""
 
-    room: str
-    reports: int
-    received: int
-    gaps: int
-    reconnects: int
+    rooms: list[RoomQuality]
 
 
 class Request(Struct, array_like=True, frozen=True, tag=12):
@@ -250,6 +252,27 @@ class Located(Struct, array_like=True, frozen=True, tag=16, gc=False):
     address: str
 
 
+class Knock(Struct, array_like=True, frozen=True, tag=19, gc=False):
+    """May this viewer enter? Only asked while the last `Gate` said so. Answered by `ReplyTo`; told again over another link.
+
+    :ivar ref: names this knock: below 0, so that no message of a viewer's has it.
+    :ivar address: as `engine.edge.admission` writes it; empty if unknown.
+    """
+
+    room: str
+    viewer: int
+    ref: int
+    author: Author
+    standing: Standing = VIEWER
+    address: str = ""
+
+
+class Vitals(Struct, array_like=True, frozen=True, tag=20, gc=False):
+    """`engine.edge.EdgeStatistics` of an edge in another process, as a table; every few seconds."""
+
+    statistics: dict[str, Any]
+
+
 Up = (
     OpenRoom
     | CloseRoom
@@ -261,7 +284,7 @@ Up = (
     | FetchBackfill
     | FetchSnapshot
     | DirectTo
-    | QualitySum
+    | Qualities
     | Request
     | Receipts
     | Arrivals
@@ -269,6 +292,8 @@ Up = (
     | Located
     | Roll
     | Left
+    | Knock
+    | Vitals
 )
 
 # -- down -------------------------------------------------------------------------------------------------------------
@@ -405,6 +430,26 @@ class Expel(Struct, array_like=True, frozen=True, tag=42, gc=False):
     user: str
 
 
+class Trust(Struct, array_like=True, frozen=True, tag=45):
+    """Which tokens hold beside those signed with keys of the settings; the whole of it each time.
+
+    :ivar jwks: JSON Web Keys (RFC 7517), JSON each; None: not known yet, who needs one of them is to try again.
+    :ivar revoked: ``jti:`` with the id of a token, and ``sub:`` with that of a user → Unix milliseconds: that token, or those
+        of the user that were issued until then, do not hold.
+    :ivar passes: what each pass grants (`engine.tokens.Claims` in JSON), by the hexadecimal BLAKE2b-128 of the pass.
+    """
+
+    jwks: list[str] | None
+    revoked: dict[str, int]
+    passes: dict[str, str] = {}
+
+
+class Gate(Struct, array_like=True, frozen=True, tag=46, gc=False):
+    """Whether viewers have to wait for the answer to a `Knock` before they enter."""
+
+    asked: bool
+
+
 Down = (
     SharedSnapshot
     | Frames
@@ -420,4 +465,6 @@ Down = (
     | AskRoll
     | Packets
     | Expel
+    | Trust
+    | Gate
 )

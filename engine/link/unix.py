@@ -85,7 +85,7 @@ class UnixEnd(End[Out, In], Generic[Out, In]):
         self._decode = msgspec.msgpack.Decoder(list[kind]).decode
         self._waiting: deque[tuple[memoryview, int]] = deque()
         self._waiting_bytes = 0
-        self._backlog = 0
+        self._backlog = self._lost = 0
         self._sent_bytes = 0
         self._bell = Bell()
         self._closed = False
@@ -113,6 +113,10 @@ class UnixEnd(End[Out, In], Generic[Out, In]):
     @property
     def backlog(self) -> int:
         return self._backlog
+
+    @property
+    def lost(self) -> int:
+        return self._lost
 
     @property
     def sent_bytes(self) -> int:
@@ -155,6 +159,7 @@ class UnixEnd(End[Out, In], Generic[Out, In]):
 
     def _forget(self) -> None:
         self._waiting.clear()
+        self._lost += self._backlog
         self._waiting_bytes = self._backlog = 0
 
     # -- in -----------------------------------------------------------------------------------------------------------

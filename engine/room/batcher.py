@@ -45,12 +45,13 @@ class Batcher:
     """The events of one room that wait for the tick. Offsets join without hole: the sequencer saw to that.
 
     :ivar due: time at which `take` should be called; None while nothing waits.
+    :ivar limit: bytes at which a batch is closed early.
     """
 
-    __slots__ = ("_bytes", "_events", "_first", "_limit", "_times", "due")
+    __slots__ = ("_bytes", "_events", "_first", "_times", "due", "limit")
 
     def __init__(self, head: int, settings: RoomSettings) -> None:
-        self._limit = settings.batch_bytes
+        self.limit = settings.batch_bytes
         self._first = head + 1
         self._events: list[bytes] = []
         self._times: list[int] = []
@@ -74,7 +75,7 @@ class Batcher:
         self._bytes += sum(map(len, events.events))
         if self.due is None:
             self.due = now + tick
-        if self._bytes >= self._limit:
+        if self._bytes >= self.limit:
             self.due = min(self.due, now)
 
     def replace(self, offset: int, event: bytes) -> None:
@@ -96,11 +97,11 @@ class Batcher:
         if not events:
             return None
         count = len(events)
-        if self._bytes > self._limit:
+        if self._bytes > self.limit:
             size = 0
             for index, event in enumerate(events):
                 size += len(event)
-                if size > self._limit and index:
+                if size > self.limit and index:
                     count = index
                     break
         batch = Collected(self._first, self._first + count - 1, events[:count], times[:count])

@@ -79,6 +79,10 @@ class FrameLog:
         self._entries: dict[int, Entry] = {}
         self._pinned: dict[int, Entry] = {}
 
+    def adopt(self, settings: RoomSettings) -> None:
+        """Take other settings; what has to leave by them leaves when the next batch comes."""
+        self._settings = settings
+
     def __len__(self) -> int:
         return self.end - self.start
 

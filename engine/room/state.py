@@ -115,6 +115,10 @@ class RoomState:
         self._translated: Translations = {}
         self.builds = 0
 
+    def adopt(self, settings: RoomSettings) -> None:
+        """Take other settings; what viewers are told by them, they are told with the next change."""
+        self._settings = settings
+
     # -- what the broker tells ----------------------------------------------------------------------------------------
 
     @property
@@ -232,6 +236,12 @@ class RoomState:
         }
         return {name: value for name, value in told.items() if value or name in ("rate", "givers")}
 
+    @property
+    def withheld(self) -> dict[str, int]:
+        """Events that the room has withheld so far, by reason, but for those that are 0."""
+        reasons = WithheldReason.EVENTS, WithheldReason.BYTES
+        return {reason.value: count for reason, count in zip(reasons, self._withheld, strict=True) if count}
+
     def all_totals(self) -> dict[str, Any]:
         """All totals that are not 0, the rate of likes as it was last told."""
         told = {
@@ -243,12 +253,11 @@ class RoomState:
 
     def _single(self) -> dict[str, Any]:
         """The totals that are told as a whole."""
-        reasons = WithheldReason.EVENTS, WithheldReason.BYTES
         return {
             "peak": self._peak,
             "unique": self._unique,
             "rate": self._rate,
-            "withheld": {reason.value: count for reason, count in zip(reasons, self._withheld, strict=True) if count},
+            "withheld": self.withheld,
             "reactions": self._top,
             "givers": self._givers,
         }

@@ -53,6 +53,13 @@ class Tail:
         self._expiring: list[tuple[int, int]] = []
         self.changes = 0
 
+    def adopt(self, limit: int) -> None:
+        """Keep so many from now on."""
+        self._limit = limit
+        while len(self._events) > limit:
+            self._events.popitem(last=False)
+            self.changes += 1
+
     def add(self, first: int, events: Sequence[bytes], times: Sequence[int]) -> None:
         """Events from offset ``first`` on, one for each offset."""
         self.changes += 1

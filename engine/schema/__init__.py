@@ -76,6 +76,7 @@ from engine.schema.money import (
 )
 from engine.schema.names import (
     BACKSTAGE,
+    CONSOLE,
     EVERYWHERE,
     backstage_of,
     handle_of,
@@ -97,6 +98,7 @@ from engine.schema.requests import (
     ReadHistory,
     ReadState,
     Receipt,
+    Renew,
     Vote,
 )
 from engine.schema.unions import (
@@ -129,6 +131,7 @@ __all__ = [
     "CustomEvent",
     "Direct",
     "DirectMessage",
+    "CONSOLE",
     "EVERYWHERE",
     "Event",
     "EventKind",
@@ -170,6 +173,7 @@ __all__ = [
     "ReadHistory",
     "ReadState",
     "Receipt",
+    "Renew",
     "Reply",
     "SUBPROTOCOLS",
     "ServerMessage",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
-__all__ = ["DEPTH", "EXACT", "Attributes", "Int", "Key", "Name", "Ref", "Room", "Session", "Text", "User", "Value"]
+__all__ = ["DEPTH", "EXACT", "PROTO", "Attributes", "Int", "Key", "Name", "Ref", "Room", "Session", "Text", "User", "Value"]
 
 Int = Annotated[int, Meta(ge=0, lt=2**53)]
 """Any number on the wire."""
@@ -24,6 +24,8 @@ Text = Annotated[str, Meta(max_length=16_384)]
 Attributes = Annotated[
     dict[Annotated[str, Meta(min_length=1, max_length=32)], Annotated[str, Meta(max_length=128)]], Meta(max_length=8)
 ]
+PROTO: Final = "__proto__"
+"""What no key of a map may be that people choose: pages cannot decode it."""
 User = Annotated[str, Meta(min_length=1, max_length=64)]
 """Id of a user, as in `Author`."""
 Key = Annotated[str, Meta(max_length=64)]

@@ -8,11 +8,13 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final
 
-__all__ = ["BACKSTAGE", "EVERYWHERE", "backstage_of", "handle_of"]
+__all__ = ["BACKSTAGE", "CONSOLE", "EVERYWHERE", "backstage_of", "handle_of"]
 
 EVERYWHERE: Final = "#everywhere"
 """Room whose record holds the sanctions that hold in all rooms. Nobody can join it."""
 BACKSTAGE: Final = "#backstage"
+CONSOLE: Final = "#console"
+"""Room in which nodes tell operators their figures, as long as somebody is there; only for who has a pass that names it."""
 
 
 def backstage_of(room: str) -> str:

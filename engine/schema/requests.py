@@ -28,6 +28,7 @@ __all__ = [
     "ReadHistory",
     "ReadState",
     "Receipt",
+    "Renew",
     "Vote",
 ]
 
@@ -43,7 +44,9 @@ class Join(Struct, array_like=True, frozen=True, tag=1, gc=False):
     :ivar session: as given by an earlier `Joined`; null for a new viewer.
     :ivar name: display name of a self-named user; null for a guest.
     :ivar attributes: up to 8 small strings shown with each event of this user.
-    :ivar token: says who this is and what it may do (`engine.access`); null for a guest.
+    :ivar token: says who this is and what it may do (`engine.access`); null for a guest, and for who brought it with the
+        upgrade: as subprotocol ``roomcast.token.`` and the token, beside the one that is spoken; or as ``?token=``, if the
+        operator allows it. That one is for the first join without another.
     :ivar feed: one of the operator's feeds (``feeds``); empty: everything.
     """
 
@@ -86,7 +89,8 @@ class Comment(Struct, array_like=True, frozen=True, tag=3, gc=False):
 
 class Like(Struct, array_like=True, frozen=True, tag=4, gc=False):
     """``[4, handle, total, reactions?]``: likes of this session in this room so far, cumulative, so that a repeated or lost
-    message does no harm. Not answered unless refused (with ref 0).
+    message does no harm. Not answered unless refused (with ref 0). A session that returns first repeats the totals that it has
+    told before, 0 if none, and then tells what is new: it may have come to another server, which begins to count there.
 
     :ivar reactions: total of each reaction that the session gave; those that ``room.reactions`` does not name do not count.
     """
@@ -103,15 +107,25 @@ class Ping(Struct, array_like=True, frozen=True, tag=5, gc=False):
 
 
 class Quality(Struct, array_like=True, frozen=True, tag=6, gc=False):
-    """``[6, handle, received, gaps, reconnects, delay_p50_ms, delay_p99_ms]``: what this viewer measured since it joined.
-    Not answered."""
+    """``[6, handle, entitled, received, gaps?, delays?, reconnects?]``: what came to this viewer since its last report that
+    reached a server. Not answered; a `Pong` to a `Ping` sent after it tells that it arrived, and without one its numbers are
+    part of the next report.
+
+    :ivar entitled: offsets by which its position has moved, those of gaps included; ``received`` those that it was given one by
+        one: events, and what stands in an event's place.
+    :ivar gaps: `Gap` messages.
+    :ivar delays: of events that came live, how many were how late by the server's clock: counts by bucket, the i-th of delays
+        with ``floor(4 log2(ms + 1)) = i`` (`engine.quality.delays`), those from the last bucket on in the last.
+    :ivar reconnects: how often it had to come back, by cause: the code of the close or refusal, as text; ``1006`` for a
+        connection that broke.
+    """
 
     handle: Int
+    entitled: Int
     received: Int
     gaps: Int = 0
-    reconnects: Int = 0
-    delay_p50_ms: Int = 0
-    delay_p99_ms: Int = 0
+    delays: Annotated[list[Int], Meta(max_length=64)] = []
+    reconnects: Annotated[dict[Annotated[str, Meta(min_length=1, max_length=8)], Int], Meta(max_length=16)] = {}
 
 
 class Custom(Struct, array_like=True, frozen=True, tag=7, gc=False):
@@ -242,3 +256,11 @@ class Choose(Struct, array_like=True, frozen=True, tag=17, gc=False):
     ref: Ref
     handle: Int
     feed: Key = ""
+
+
+class Renew(Struct, array_like=True, frozen=True, tag=23, gc=False):
+    """``[23, ref, token]``: another token of the same user, before the one with which it joined expires. Its role, level and
+    what else it says hold from now on. A refused one changes nothing."""
+
+    ref: Ref
+    token: Annotated[str, Meta(max_length=4096)]

@@ -49,6 +49,7 @@ from engine.schema.requests import (
     ReadHistory,
     ReadState,
     Receipt,
+    Renew,
     Vote,
 )
 
@@ -60,7 +61,7 @@ MoneyAct = Give | Claim | Pack | ReadGivers | ReadGifts
 Act = Moderate | Change | Notice | Vote | Ask | ReadHistory | ReadState | MoneyAct
 """What the hub decides on, beside what people say."""
 
-ClientMessage = Join | Leave | Comment | Like | Ping | Quality | Custom | Direct | Receipt | Choose | Act
+ClientMessage = Join | Leave | Comment | Like | Ping | Quality | Custom | Direct | Receipt | Choose | Renew | Act
 
 MoneyEvent = GiftEvent | ComboEvent | CorrectionEvent | PacketEvent | ShareEvent | PacketEndEvent
 

@@ -19,6 +19,9 @@ from engine.settings import Settings
 
 __all__ = [
     "Admit",
+    "Adopt",
+    "Adopted",
+    "AskReload",
     "Beat",
     "Channel",
     "Drain",
@@ -27,6 +30,7 @@ __all__ = [
     "Halted",
     "Leave",
     "Order",
+    "Outcome",
     "Quit",
     "Ready",
     "Report",
@@ -50,6 +54,8 @@ class Start(Struct, tag="start", frozen=True):
     :ivar node: incarnation of the node, the same for all its processes.
     :ivar cpu: the core to stay on; -1: any.
     :ivar waits: whether a hub accepts no edges until `Admit`, because another one still does.
+    :ivar api: inherited descriptors of sockets that listen for the hub's HTTP API; none: it has none.
+    :ivar viewers: host and port where viewers connect.
     """
 
     settings: Settings
@@ -58,10 +64,32 @@ class Start(Struct, tag="start", frozen=True):
     node: str = ""
     cpu: int = -1
     waits: bool = False
+    api: list[int] = []
+    viewers: tuple[str, int] = ("", 0)
 
 
 class Admit(Struct, tag="admit", frozen=True):
     """To a hub that waits: accept edges from now on."""
+
+
+class Adopt(Struct, tag="adopt", frozen=True):
+    """Take these settings, of which only those differ that can change while viewers stay. Answered by `Adopted`."""
+
+    settings: Settings
+
+
+class Outcome(Struct, tag="outcome", frozen=True):
+    """What came of `AskReload`, as `engine.reload.Reloaded` has it.
+
+    :ivar number: of the question.
+    :ivar faults: as in `engine.reload.ReloadRefused`; ``error`` whatever else was in the way. Without any, it is done.
+    """
+
+    number: int
+    changed: list[str] = []
+    restart: list[str] = []
+    faults: list[tuple[str, str]] = []
+    error: str = ""
 
 
 class Halt(Struct, tag="halt", frozen=True):
@@ -83,7 +111,7 @@ class Quit(Struct, tag="quit", frozen=True):
     """End now, whatever is left."""
 
 
-Order = Start | Admit | Halt | Leave | Drain | Quit
+Order = Start | Admit | Adopt | Outcome | Halt | Leave | Drain | Quit
 
 # -- to the supervisor ------------------------------------------------------------------------------------------------
 
@@ -103,6 +131,21 @@ class Beat(Struct, tag="beat", frozen=True):
     """The process's loop turns. Sent several times within ``node.hang_seconds``."""
 
 
+class Adopted(Struct, tag="adopted", frozen=True):
+    """The settings hold here.
+
+    :ivar fault: why they do not, and nothing has changed; empty: they do.
+    """
+
+    fault: str = ""
+
+
+class AskReload(Struct, tag="ask_reload", frozen=True):
+    """Somebody who has reached this process wants the settings to be read again. Answered by `Outcome`."""
+
+    number: int
+
+
 class Halted(Struct, tag="halted", frozen=True):
     """An edge accepts nobody any more; a hub spreads nothing any more, either."""
 
@@ -113,7 +156,7 @@ class Ended(Struct, tag="ended", frozen=True):
     statistics: dict[str, Any]
 
 
-Report = Ready | Beat | Halted | Ended
+Report = Ready | Beat | Adopted | AskReload | Halted | Ended
 
 
 class Channel:

@@ -5,21 +5,42 @@ Owns the operating system's process and the supervisor's end of its channel. Mus
 
 from __future__ import annotations
 
+import logging
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import trio
 
-from engine.workers.channel import Admit, Channel, Ended, Halted, Order, Ready, Report, Start
+from engine.settings import Settings
+from engine.workers.channel import (
+    Admit,
+    Adopt,
+    Adopted,
+    AskReload,
+    Channel,
+    Ended,
+    Halted,
+    Order,
+    Outcome,
+    Ready,
+    Report,
+    Start,
+)
 
 __all__ = ["Child", "environment", "interpreter", "spawn"]
 
 _ROOT: Final = Path(__file__).parents[2]
+_ADOPT_SECONDS: Final = 60.0
+"""For a process to take other settings; a hub reads its word lists meanwhile."""
 _LINGER_SECONDS: Final = 15.0
 """For a process that has closed its channel to end."""
+
+
+log = logging.getLogger("roomcast.workers")
 
 
 def interpreter() -> list[str]:
@@ -42,6 +63,7 @@ class Child:
     :ivar ended: set when it is gone.
     :ivar statistics: its last words; None as long as it has said none.
     :ivar link: version of the link that it speaks.
+    :ivar asked: called when it wants the settings to be read again, with the number of its question.
     :ivar watched: whether it is expected to be heard of: it was ready, and was not told to go.
     :ivar silent: how often `engine.workers.watchdog` has looked since it was heard of.
     """
@@ -55,6 +77,9 @@ class Child:
         self.watched = False
         self.silent = 0
         self.statistics: dict[str, Any] | None = None
+        self.asked: Callable[[Child, int], None] = _nobody
+        self._adopted = trio.Event()
+        self._objection = ""
 
     @property
     def pid(self) -> int:
@@ -68,10 +93,20 @@ class Child:
 
     async def send(self, order: Order) -> None:
         """Tell it something."""
-        if not isinstance(order, Start | Admit):
+        if not isinstance(order, Start | Admit | Adopt | Outcome):
             # It has a deadline of another kind from now on.
             self.watched = False
         await self._channel.send(order)
+
+    async def adopt(self, settings: Settings) -> str:
+        """Have it take these settings; returns why it does not, empty if it does, or is gone, or will as soon as it can."""
+        self._adopted, self._objection = trio.Event(), ""
+        await self.send(Adopt(settings))
+        with trio.move_on_after(_ADOPT_SECONDS) as patience:
+            await self._adopted.wait()
+        if patience.cancelled_caught:
+            log.warning("settings_not_taken_yet", extra={"child": self.role, "child_pid": self.pid, "seconds": _ADOPT_SECONDS})
+        return self._objection
 
     async def follow(self) -> None:
         """Take in what it says, until it is gone."""
@@ -83,6 +118,11 @@ class Child:
                         self.viewers_max, self.link = report.viewers_max, report.link
                         self.watched = True
                         self.ready.set()
+                    case Adopted():
+                        self._objection = report.fault
+                        self._adopted.set()
+                    case AskReload():
+                        self.asked(self, report.number)
                     case Halted():
                         self.halted.set()
                     case Ended():
@@ -94,12 +134,17 @@ class Child:
                 await self._process.wait()
         finally:
             self._channel.close()
+            self._adopted.set()
             self.halted.set()
             self.ended.set()
 
     def kill(self) -> None:
         """End it now."""
         self._process.kill()
+
+
+def _nobody(child: Child, number: int) -> None:
+    """For whom nobody reads the settings again."""
 
 
 async def spawn(role: str, start: Start, environ: dict[str, str]) -> Child:
@@ -109,7 +154,7 @@ async def spawn(role: str, start: Start, environ: dict[str, str]) -> Child:
         try:
             process = await trio.lowlevel.open_process(
                 [*interpreter(), "-m", f"engine.workers.{role}", str(theirs.fileno())],
-                pass_fds=[theirs.fileno(), *start.listeners],
+                pass_fds=[theirs.fileno(), *start.listeners, *start.api],
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr,
                 env=environment(environ),

@@ -18,11 +18,16 @@ from typing import Final
 import trio
 
 from engine.edge import Edge
+from engine.errors import RoomcastError
 from engine.link.messages import VERSION
 from engine.link.unix import LinkRefused, connect_hub, greet_hub, link_limit
-from engine.workers.channel import Channel, Ended, Halt, Halted, Leave, Quit, Ready, Start
-from engine.workers.pause import Pause
+from engine.pulse import Pulse
+from engine.settings import Settings
+from engine.timing import Pause
+from engine.workers import lines
+from engine.workers.channel import Adopt, Adopted, Channel, Ended, Halt, Halted, Leave, Quit, Ready, Start
 from engine.workers.process import run
+from engine.workers.vitals import Reporter
 
 __all__ = ["serve_edge"]
 
@@ -44,14 +49,25 @@ def _now_ms() -> int:
 
 async def serve_edge(start: Start, channel: Channel) -> None:
     """Be an edge until the supervisor says so or is gone."""
-    edge = Edge(start.settings, _now_ms)
+    edge, pulse = Edge(start.settings, _now_ms), Pulse()
+    reporter = Reporter(edge, pulse)
     listeners = [socket.socket(fileno=descriptor) for descriptor in start.listeners]
     edge.listen(listeners)
     halting, linked = trio.Event(), trio.Event()
 
+    def adopt(settings: Settings) -> Adopted:
+        try:
+            edge.adopt(settings)
+        except RoomcastError as error:
+            return Adopted(str(error))
+        lines.configure(settings.log, "edge")
+        return Adopted()
+
     async def obey() -> None:
         while (order := await channel.receive()) is not None:
             match order:
+                case Adopt():
+                    await channel.send(adopt(order.settings))
                 case Halt():
                     edge.stop_accepting()
                     halting.set()
@@ -68,6 +84,7 @@ async def serve_edge(start: Start, channel: Channel) -> None:
 
     async def finish(farewell: Callable[[], Awaitable[None]]) -> None:
         await farewell()
+        await reporter.finish()
         nursery.cancel_scope.cancel()
 
     async with AsyncExitStack() as stack:
@@ -75,7 +92,8 @@ async def serve_edge(start: Start, channel: Channel) -> None:
             stack.enter_context(listener)
         nursery = await stack.enter_async_context(trio.open_nursery())
         nursery.start_soon(obey)
-        nursery.start_soon(_keep_linked, edge, start, linked, halting)
+        nursery.start_soon(pulse.run)
+        nursery.start_soon(_keep_linked, edge, reporter, start, linked, halting)
         await linked.wait()
         await nursery.start(edge.run)
         await channel.send(Ready(edge.admission.viewers_max, VERSION))
@@ -83,21 +101,20 @@ async def serve_edge(start: Start, channel: Channel) -> None:
         await channel.send(Ended(dataclasses.asdict(edge.statistics())))
 
 
-async def _keep_linked(edge: Edge, start: Start, linked: trio.Event, halting: trio.Event) -> None:
+async def _keep_linked(edge: Edge, reporter: Reporter, start: Start, linked: trio.Event, halting: trio.Event) -> None:
     """Have a link to the hub, again and again, until it is lost while the node stops."""
     incarnation = secrets.token_hex(8)
-    limit = link_limit(start.settings.room.log_bytes)
     pause = Pause(_FIRST_SECONDS, _MOST_SECONDS)
     while not halting.is_set():
         since = math.inf
         try:
-            async with greet_hub(connect_hub(start.hub), incarnation, limit=limit) as link:
+            async with greet_hub(connect_hub(start.hub), incarnation, limit=link_limit(edge.settings.room.log_bytes)) as link:
                 since = trio.current_time()
                 if linked.is_set():
                     log.warning("hub_reached", extra={"attempts": pause.count, "hub": link.peer})
                 linked.set()
                 pause.reset()
-                await edge.serve(link)
+                await reporter.serve(link)
             log.log(logging.INFO if halting.is_set() else logging.WARNING, "hub_lost")
         except LinkRefused as error:
             log.warning("hub_refused", extra={"error": str(error)})

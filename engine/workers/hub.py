@@ -11,22 +11,40 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import secrets
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from engine.brokers.base import Broker, Unavailable
+from engine.errors import RoomcastError
+from engine.hub import Hub
 from engine.hub.hubs import make_hub
+from engine.hub.vitals import node_vitals
 from engine.link.base import End
 from engine.link.messages import VERSION, Down, Request, Say, Stop, Up
 from engine.link.unix import LinkRefused, greet_edge, link_limit
-from engine.workers.channel import Admit, Channel, Drain, Ended, Halted, Leave, Quit, Ready, Start
+from engine.pulse import Pulse
+from engine.settings import Settings
+from engine.tracing import configure as configure_tracing
+from engine.workers import lines
+from engine.workers.channel import Admit, Adopt, Adopted, Channel, Drain, Ended, Halted, Leave, Outcome, Quit, Ready, Start
 from engine.workers.process import run
+from engine.workers.reloading import Reloading
+
+if TYPE_CHECKING:
+    from engine.api.service import Service
+    from engine.watching import Watch
 
 __all__ = ["serve_hub"]
+
+_BACKOFF_SECONDS: Final = 0.1
+_ANSWERING_SECONDS: Final = 1.0
+"""For the HTTP API to give the answers that are under way when everything else is over."""
 
 log = logging.getLogger("roomcast.hub")
 
@@ -71,14 +89,16 @@ class _Way(End[Down, Up]):
 
 async def serve_hub(start: Start, channel: Channel) -> None:
     """Be the hub until the supervisor says so or is gone."""
-    hub = make_hub(start.settings, start.node)
+    configure_tracing()
+    hub, pulse = make_hub(start.settings, start.node), Pulse()
     incarnation = secrets.token_hex(8)
-    limit = link_limit(start.settings.room.log_bytes)
+    reloading = Reloading(channel)
+    api, watch = _api_of(start, hub, pulse, reloading)
     accepting, leaving, closed, unlinked = trio.CancelScope(), trio.Event(), trio.Event(), trio.Event()
 
     async def serve(sock: socket.socket) -> None:
         try:
-            async with greet_edge(sock, incarnation, limit=limit) as link:
+            async with greet_edge(sock, incarnation, limit=link_limit(hub.settings.room.log_bytes)) as link:
                 # Whoever was in the middle of greeting finds the successor.
                 if not leaving.is_set():
                     await hub.serve(_Way(link, leaving), link.peer)
@@ -87,11 +107,15 @@ async def serve_hub(start: Start, channel: Channel) -> None:
 
     async def admit() -> None:
         """Serve edges until nobody is accepted any more and all links have ended."""
+        if watch is not None:
+            await nursery.start(watch.run)
+        if api is not None:
+            await nursery.start(api.run)
         async with trio.open_nursery() as links:
             with accepting:
-                async with trio.open_nursery() as nursery:
+                async with trio.open_nursery() as acceptors:
                     for listener in listeners:
-                        nursery.start_soon(_accept, listener, lambda sock: links.start_soon(serve, sock))
+                        acceptors.start_soon(_accept, listener, lambda sock: links.start_soon(serve, sock))
             for listener in listeners:
                 listener.close()
             closed.set()
@@ -100,6 +124,9 @@ async def serve_hub(start: Start, channel: Channel) -> None:
     async def leave() -> None:
         leaving.set()
         accepting.cancel()
+        if api is not None:
+            # Whoever comes now waits at the socket for the successor.
+            await api.drain(_ANSWERING_SECONDS)
         await closed.wait()
         await hub.drain(replaced=True)
         # Not earlier: an edge that came to the successor while this one still spread events would open a room there at an older
@@ -108,13 +135,28 @@ async def serve_hub(start: Start, channel: Channel) -> None:
         await unlinked.wait()
         await end()
 
+    async def adopt(settings: Settings) -> None:
+        try:
+            await hub.adopt(settings)
+        except RoomcastError as error:
+            await channel.send(Adopted(str(error)))
+            return
+        if api is not None:
+            api.adopt(settings.api)
+        lines.configure(settings.log, "hub")
+        await channel.send(Adopted())
+
     async def end() -> None:
+        await hub.finish()
+        if api is not None:
+            await api.drain(_ANSWERING_SECONDS)
         await channel.send(Ended(dataclasses.asdict(hub.statistics())))
         nursery.cancel_scope.cancel()
 
     with ExitStack() as stack:
         listeners = [stack.enter_context(socket.socket(fileno=descriptor)) for descriptor in start.listeners]
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(pulse.run)
             await nursery.start(hub.run)
             if start.waits:
                 await _reach(hub.broker)
@@ -123,6 +165,10 @@ async def serve_hub(start: Start, channel: Channel) -> None:
             await channel.send(Ready(link=VERSION))
             while (order := await channel.receive()) is not None:
                 match order:
+                    case Adopt():
+                        nursery.start_soon(adopt, order.settings)
+                    case Outcome():
+                        reloading.answered(order)
                     case Admit():
                         nursery.start_soon(admit)
                     case Leave():
@@ -134,6 +180,25 @@ async def serve_hub(start: Start, channel: Channel) -> None:
             nursery.cancel_scope.cancel()
 
 
+def _api_of(start: Start, hub: Hub, pulse: Pulse, reloading: Reloading) -> tuple[Service | None, Watch | None]:
+    """The HTTP API and what looks at the node for it, if the node has one; the sockets are the supervisor's."""
+    if not start.api:
+        return None, None
+    # Here, because it takes libraries that a node without an API needs not have.
+    from engine.api.service import service_of
+    from engine.backend import Backend
+
+    name = start.settings.node.name or socket.gethostname()
+
+    def vitals() -> dict[str, Any]:
+        return node_vitals(name, dataclasses.asdict(hub.statistics()), hub.edges(), pulse.statistics(), hub.edge_lines())
+
+    backend = Backend(hub, lambda: hub.settings, (vitals,), reloading.ask, listening=lambda: start.viewers)
+    service = service_of(backend, lambda: hub.trust.news)
+    service.listen([socket.socket(fileno=descriptor) for descriptor in start.api])
+    return service, backend.watch
+
+
 async def _accept(listener: socket.socket, accepted: Callable[[socket.socket], None]) -> None:
     listener.setblocking(False)
     while True:
@@ -142,6 +207,11 @@ async def _accept(listener: socket.socket, accepted: Callable[[socket.socket], N
             sock, _ = listener.accept()
         except BlockingIOError:
             # Another hub may have been faster: the socket is everybody's.
+            continue
+        except OSError as error:
+            # Out of descriptors, most likely; the edges that are there are served meanwhile.
+            log.warning("edge_not_accepted", extra={"error": os.strerror(error.errno or 0)})
+            await trio.sleep(_BACKOFF_SECONDS)
             continue
         accepted(sock)
 

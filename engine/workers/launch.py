@@ -8,31 +8,42 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
 
 import msgspec
 
 from engine.errors import RoomcastError
 from engine.settings import Settings
 from engine.workers.child import environment, interpreter
+from engine.workers.reread import Source
 
 __all__ = ["Order", "launch", "read_order"]
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What the supervisor is to do."""
+    """What the supervisor is to do.
+
+    :ivar source: where the settings come from.
+    """
 
     settings: Settings
     as_json: bool
+    source: Source = Source()
 
 
-def launch(settings: Settings, *, as_json: bool) -> NoReturn:
-    """Become the supervisor. Raises `RoomcastError` where that cannot be."""
+def launch(settings: Settings, *, as_json: bool, config: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> NoReturn:
+    """Become the supervisor. Raises `RoomcastError` where that cannot be.
+
+    :param config: as ``overrides`` in `engine.config.load`, for reading the settings again.
+    """
     if not sys.platform.startswith("linux"):
         raise RoomcastError(f"node.workers needs Linux, not {sys.platform}")
     descriptor = os.memfd_create("roomcast-settings", 0)
     os.set_inheritable(descriptor, True)
-    os.write(descriptor, msgspec.msgpack.encode(Order(settings, as_json)))
+    source = Source(str(config) if config is not None else "", overrides)
+    os.write(descriptor, msgspec.msgpack.encode(Order(settings, as_json, source)))
     sys.stdout.flush()
     sys.stderr.flush()
     command = [*interpreter(), "-m", "engine.workers.supervisor", str(descriptor)]

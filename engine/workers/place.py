@@ -14,9 +14,10 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from engine.settings import Settings
+from engine.timing import Pause
 from engine.workers.channel import Quit, Start
 from engine.workers.child import Child, spawn
-from engine.workers.pause import Pause
 
 __all__ = ["Place", "end"]
 
@@ -49,6 +50,7 @@ class Place:
     :param nursery: where they are followed.
     :param living: every process of the node; this place adds and removes its own.
     :param retired: called with the statistics of a process that was replaced, or ended by itself.
+    :param asked: called with a process that wants the settings to be read again, and the number of its question.
     :param give_up: called when it makes no sense any more.
     :ivar child: the one that is ready, None while there is none.
     :ivar filled: set when the first one was ready.
@@ -61,6 +63,7 @@ class Place:
         nursery: trio.Nursery,
         living: set[Child],
         retired: Callable[[Child], None],
+        asked: Callable[[Child, int], None],
         give_up: Callable[[str], None],
     ) -> None:
         self.role = role
@@ -68,6 +71,7 @@ class Place:
         self._nursery = nursery
         self._living = living
         self._retired = retired
+        self._asked = asked
         self._give_up = give_up
         self._lock = trio.Lock()
         self._stopping = False
@@ -111,9 +115,19 @@ class Place:
             if not self._stopping:
                 await pause.wait()
 
+    async def adopt(self, settings: Settings) -> str:
+        """Let these settings hold for the process here, and for all that come. Returns why the one here does not take them,
+        empty if it does; then nothing has changed. Nobody begins meanwhile; one that is leaving keeps those it has."""
+        async with self._lock:
+            objection = await self.child.adopt(settings) if self.child is not None else ""
+            if not objection:
+                self._start = msgspec.structs.replace(self._start, settings=settings)
+            return objection
+
     async def _begin(self, *, waits: bool = False) -> Child | None:
         """Start a process and wait until it is ready; None if it does not get there."""
         child = await spawn(self.role, msgspec.structs.replace(self._start, waits=waits), dict(os.environ))
+        child.asked = self._asked
         self._living.add(child)
         self._nursery.start_soon(self._follow, child)
         log.info("process_started", extra={"child": self.role, "child_pid": child.pid})

@@ -31,7 +31,7 @@ Main = Callable[[Start, Channel], Awaitable[None]]
 def run(role: str, main: Main) -> None:
     """Be the process that the supervisor says, which has passed the channel's descriptor as the last argument."""
     # The supervisor decides when this process ends. A terminal, or whoever stops a container, signals all processes at once.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     sock = socket.socket(fileno=int(sys.argv[-1]))
     trio.run(_run, role, main, sock)

@@ -21,7 +21,7 @@ from typing import Final
 
 from engine.errors import RoomcastError
 
-__all__ = ["RunDirectory", "directory_of", "ask_to_restart", "find_supervisor"]
+__all__ = ["RunDirectory", "ask_to_reload", "ask_to_restart", "directory_of", "find_supervisor"]
 
 _PATH_BYTES: Final = 107
 """Longest path of a Unix socket (unix(7))."""
@@ -150,14 +150,53 @@ def find_supervisor(path: Path, port: int) -> int:
 
 def ask_to_restart(pid: int) -> None:
     """Ask a supervisor to replace its processes. Raises `RoomcastError` if the process is none."""
+    if not _supervises(pid):
+        raise RoomcastError(f"process {pid} is no supervisor of a node with workers")
+    # One of release 0.1 takes the other signal for this.
+    _signal(pid, signal.SIGUSR2 if _catches(pid, signal.SIGUSR2) else signal.SIGHUP)
+
+
+def ask_to_reload(pid: int) -> None:
+    """Ask a node, or its supervisor, to read its settings again. Raises `RoomcastError` if the process is none, or cannot."""
+    # A supervisor of release 0.1 would replace its processes.
+    if not (_catches(pid, signal.SIGUSR2) if _supervises(pid) else _serves(pid)):
+        raise RoomcastError(f"process {pid} is no node that reads its settings again")
+    _signal(pid, signal.SIGHUP)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    # To a process that is not prepared for it the signal would be its end.
+    if not _catches(pid, number):
+        raise RoomcastError(f"process {pid} has just begun or is about to end; try again")
     try:
-        # To any other process the signal might be its end.
-        known = b"engine.workers.supervisor" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if known:
-            os.kill(pid, signal.SIGHUP)
-    except (FileNotFoundError, ProcessLookupError):
-        known = False
+        os.kill(pid, number)
+    except ProcessLookupError:
+        raise RoomcastError(f"process {pid} has ended") from None
     except PermissionError:
         raise RoomcastError(f"process {pid} belongs to another user") from None
-    if not known:
-        raise RoomcastError(f"process {pid} is no supervisor of a node with workers")
+
+
+def _supervises(pid: int) -> bool:
+    return b"engine.workers.supervisor" in _read(pid, "cmdline").split(b"\0")
+
+
+def _serves(pid: int) -> bool:
+    names = {argument.rpartition(b"/")[2] for argument in _read(pid, "cmdline").split(b"\0")}
+    return b"serve" in names and bool(names & {b"roomcast", b"engine"})
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal (proc_pid_status(5), SigCgt)."""
+    for line in _read(pid, "status").splitlines():
+        name, _, mask = line.partition(b":")
+        if name == b"SigCgt":
+            return bool(int(mask, 16) >> (number - 1) & 1)
+    return False
+
+
+def _read(pid: int, name: str) -> bytes:
+    """A file about a process; empty if there is none."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""

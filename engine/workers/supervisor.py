@@ -27,14 +27,19 @@ import trio
 
 from engine.edge.listener import open_listeners
 from engine.errors import RoomcastError
-from engine.greeting import STOPPING, greeting, say, url_of
+from engine.greeting import STOPPING, greeting, http_url, say, tell_reloaded, url_of
+from engine.listening import listen
+from engine.machine import cores
+from engine.reload import Reloaded, ReloadRefused
+from engine.settings import Settings
+from engine.totals import summed
 from engine.workers import lines
-from engine.workers.channel import Admit, Drain, Halt, Leave, Start
+from engine.workers.channel import Admit, Drain, Halt, Leave, Outcome, Start
 from engine.workers.child import Child
 from engine.workers.launch import Order, read_order
 from engine.workers.place import Place, end
+from engine.workers.reread import reread
 from engine.workers.rundir import RunDirectory, directory_of
-from engine.workers.totals import summed
 from engine.workers.watchdog import watch
 
 __all__ = ["Supervisor", "main"]
@@ -42,6 +47,8 @@ __all__ = ["Supervisor", "main"]
 _ENDING_SECONDS: Final = 20.0
 """For the edges of a killed supervisor to let go of its port; they drop tens of thousands of sockets first."""
 _LOOK_AGAIN_SECONDS: Final = 0.1
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+"""Stop, stop, read the settings again, replace all processes."""
 
 log = logging.getLogger("roomcast.workers")
 
@@ -51,15 +58,17 @@ class Supervisor:
 
     def __init__(self, order: Order) -> None:
         self._settings = order.settings
+        self._source = order.source
         self._as_json = order.as_json
         cpus = sorted(os.sched_getaffinity(0))
         workers = order.settings.node.workers
-        self._workers = len(cpus) if workers == "auto" else workers
+        self._workers = cores() if workers == "auto" else workers
         self._cpus = cpus if order.settings.node.pin_cpus else []
         self._living: set[Child] = set()
         self._past: dict[str, dict[str, Any]] = {"hub": {}, "edge": {}}
         self._last: dict[str, list[dict[str, Any]]] = {"hub": [], "edge": []}
         self._incarnation = secrets.token_hex(8)
+        self._reloading = trio.Lock()
         self._stopping = trio.Event()
         self._hurry = trio.CancelScope()
         self._fault = ""
@@ -72,16 +81,29 @@ class Supervisor:
             listeners = self._listen(stack)
             host, port = listeners[0][0].getsockname()[:2]
             hub_listener = stack.enter_context(directory.entered())
-            signals = stack.enter_context(trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+            api = self._listen_for_the_api(stack)
+            signals = stack.enter_context(trio.open_signal_receiver(*_SIGNALS))
             stack.enter_context(directory.announced(port))
             async with trio.open_nursery() as nursery:
                 number = count()
 
+                def asked(child: Child, question: int) -> None:
+                    nursery.start_soon(self._answer, child, question, hub, edges)
+
                 def place(role: str, sockets: list[socket.socket]) -> Place:
                     cpu = self._cpus[next(number) % len(self._cpus)] if self._cpus else -1
                     descriptors = [each.fileno() for each in sockets]
-                    start = Start(self._settings, directory.socket_path, descriptors, self._incarnation, cpu)
-                    return Place(role, start, nursery, self._living, self._retire, self._give_up)
+                    of_api = [each.fileno() for each in api] if role == "hub" else []
+                    start = Start(
+                        self._settings,
+                        directory.socket_path,
+                        descriptors,
+                        self._incarnation,
+                        cpu,
+                        api=of_api,
+                        viewers=(host, port),
+                    )
+                    return Place(role, start, nursery, self._living, self._retire, asked, self._give_up)
 
                 hub = place("hub", [hub_listener])
                 edges = [place("edge", sockets) for sockets in listeners]
@@ -89,7 +111,8 @@ class Supervisor:
                     nursery.start_soon(each.keep)
                 nursery.start_soon(watch, self._living, self._settings.node.hang_seconds)
                 nursery.start_soon(self._obey, signals, hub, edges)
-                nursery.start_soon(self._announce, host, port, hub, edges)
+                where = api[0].getsockname()[:2] if api else None
+                nursery.start_soon(self._announce, host, port, where, hub, edges)
                 await self._stopping.wait()
                 await self._drain(hub, edges)
                 nursery.cancel_scope.cancel()
@@ -124,7 +147,14 @@ class Supervisor:
             listeners.append([stack.enter_context(each) for each in open_listeners(edge, port=port, shared=True)])
         return listeners
 
-    async def _announce(self, host: str, port: int, hub: Place, edges: list[Place]) -> None:
+    def _listen_for_the_api(self, stack: ExitStack) -> list[socket.socket]:
+        """The listening sockets of the HTTP API; none if there is none. They outlive a hub that is replaced."""
+        settings = self._settings.api
+        if not settings.enabled:
+            return []
+        return [stack.enter_context(each) for each in listen("api", settings.host, settings.port)]
+
+    async def _announce(self, host: str, port: int, api: tuple[str, int] | None, hub: Place, edges: list[Place]) -> None:
         """Tell who started us when viewers can connect."""
         for each in (hub, *edges):
             await each.filled.wait()
@@ -133,9 +163,10 @@ class Supervisor:
         log.info("listening", extra={"url": url, "viewers_max": viewers_max, "workers": self._workers})
         if self._as_json:
             facts = {"host": host, "port": port, "url": url, "pid": os.getpid(), "viewers_max": viewers_max}
-            say("listening", **facts, processes=_processes((hub, *edges)))
+            say("listening", **facts, **({"api": api} if api else {}), processes=_processes((hub, *edges)))
         else:
-            print(greeting(self._settings, url, viewers_max, self._workers), flush=True)
+            of_api = http_url(*api) if api is not None else None
+            print(greeting(self._settings, url, viewers_max, self._workers, api=of_api), flush=True)
 
     async def _obey(self, signals: Any, hub: Place, edges: list[Place]) -> None:
         restarting = trio.CancelScope()
@@ -143,6 +174,8 @@ class Supervisor:
         async with trio.open_nursery() as nursery:
             async for number in signals:
                 if number == signal.SIGHUP:
+                    nursery.start_soon(self._reload, hub, edges)
+                elif number == signal.SIGUSR2:
                     if not restarting.cancel_called:
                         log.warning("restart_under_way")
                         continue
@@ -176,6 +209,45 @@ class Supervisor:
                 say("restarted", processes=_processes(places))
         finally:
             under_way.cancel()
+
+    async def _answer(self, child: Child, question: int, hub: Place, edges: list[Place]) -> None:
+        match await self._reload(hub, edges):
+            case Reloaded() as reloaded:
+                await child.send(Outcome(question, reloaded.changed, reloaded.restart))
+            case ReloadRefused() as refused:
+                await child.send(Outcome(question, faults=refused.faults))
+            case error:
+                await child.send(Outcome(question, error=str(error)))
+
+    async def _reload(self, hub: Place, edges: list[Place]) -> Reloaded | RoomcastError:
+        """Read the settings again, one at a time; returns what came of it."""
+        async with self._reloading:
+            try:
+                reloaded = await self._renew(hub, edges)
+            except RoomcastError as error:
+                log.error("reload_refused", extra={"faults": str(error).splitlines()})
+                if self._as_json:
+                    say("reload_refused", faults=str(error).splitlines())
+                return error
+            log.info("settings_reloaded", extra={"changed": reloaded.changed, "restart": reloaded.restart})
+            tell_reloaded(reloaded, as_json=self._as_json)
+            return reloaded
+
+    async def _renew(self, hub: Place, edges: list[Place]) -> Reloaded:
+        """First the hub, which is the only one that may find something wrong with them. Raises `RoomcastError`."""
+        settings, reloaded = await reread(self._source, self._settings)
+        if objection := await hub.adopt(settings):
+            raise ReloadRefused([("moderation.lists", objection)])
+        self._settings = settings
+        async with trio.open_nursery() as nursery:
+            for edge in edges:
+                nursery.start_soon(self._adopt, edge, settings)
+        lines.configure(settings.log, "supervisor")
+        return reloaded
+
+    async def _adopt(self, edge: Place, settings: Settings) -> None:
+        if objection := await edge.adopt(settings):
+            log.error("settings_refused", extra={"child": edge.role, "fault": objection, "hint": "it keeps those it has"})
 
     async def _hand_over_hub(self, old: Child | None, successor: Child) -> bool:
         """Both accept edges from the same socket, so the successor begins when the old one has said its last. The edges wait

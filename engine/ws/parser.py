@@ -89,16 +89,16 @@ class _Partial:
 class Parser:
     """Reads what one client sends.
 
-    :param max_message: largest message in bytes, after joining and inflating. A compressed one may take an eighth
+    :ivar max_message: largest message in bytes, after joining and inflating. A compressed one may take an eighth
         and 64 bytes more than that on the wire, which is beyond what deflate adds to data that it cannot compress.
     :param deflate: whether permessage-deflate was agreed on.
     :ivar frames: complete frames of any kind so far, fragments included.
     """
 
-    __slots__ = ("_buffer", "_legal", "_max_message", "_need", "_partial", "frames")
+    __slots__ = ("_buffer", "_legal", "_need", "_partial", "frames", "max_message")
 
     def __init__(self, *, max_message: int, deflate: bool) -> None:
-        self._max_message = max_message
+        self.max_message = max_message
         self._legal: frozenset[int] | None = _DEFLATE if deflate else _PLAIN
         self._buffer: bytearray | None = None
         self._need = 0
@@ -151,7 +151,7 @@ class Parser:
                     _check_length(length, wide)
                 end = body + length
                 if first & _CONTROL == 0 and (
-                    length > self._max_message or self._partial is not None or first & _OPCODE == _CONTINUATION
+                    length > self.max_message or self._partial is not None or first & _OPCODE == _CONTINUATION
                 ):
                     self._check_message(first, length)
                 if end > size:
@@ -206,7 +206,7 @@ class Parser:
             if partial is not None:
                 raise ProtocolError(1002, "new message within a fragmented one")
             compressed = bool(first & _RSV1)
-        limit = self._max_message
+        limit = self.max_message
         if length > (limit + (limit >> 3) + 64 if compressed else limit):
             raise ProtocolError(1009, f"message is larger than {limit} bytes")
 
@@ -233,7 +233,7 @@ class Parser:
             if not compressed:
                 return Message(opcode, payload)
         if compressed:
-            payload = inflate(payload, self._max_message)
+            payload = inflate(payload, self.max_message)
         if opcode == _TEXT:
             payload.decode()
         return Message(opcode, payload)

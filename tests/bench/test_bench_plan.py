@@ -87,7 +87,8 @@ def test_a_sizing_carries_the_demand_within_its_limits(demand: Demand) -> None:
 @given(DEMANDS, st.integers(2, 5))
 def test_more_viewers_never_need_less(demand: Demand, factor: int) -> None:
     less, more = (size(COSTS, replace(demand, viewers=demand.viewers * each), ROOM) for each in (1, factor))
-    assert more.memory_bytes > less.memory_bytes * 0.8  # an edge is whole, and so is what its rooms remember
+    # An edge is whole, and so is what its rooms remember: the second of two may be nearly empty.
+    assert more.memory_bytes > less.memory_bytes * 0.5
     assert more.egress_bits > less.egress_bits * 0.8
     assert more.deliveries > less.deliveries
 

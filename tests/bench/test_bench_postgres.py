@@ -55,7 +55,8 @@ def test_it_stands_still_while_paused_and_goes_on(server: PostgresProcess) -> No
             states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in server.pids]
         finally:
             server.resume()
-        assert set(states) == {"T"}
+        # One of its short-lived workers may just be over.
+        assert {*states} - {"Z"} == {"T"}
         assert connection.execute("SELECT 2").fetchone() == (2,)
 
 

@@ -16,6 +16,7 @@ OVERLOAD = ("overload", "--viewers", "20", "--senders", "10", "--rate", "1000", 
 RUNS: dict[str, tuple[str, ...]] = {
     "reactions": ("reactions", "--viewers", "60", "--senders", "60", "--rate", "60000", "--seconds", "2", "--processes", "2"),
     "presence": ("presence", "--viewers", "5", "--rate", "50", "--seconds", "1", "--bursts", "3", "--notable-share", "0.1"),
+    "quality": ("quality", "--viewers", "120", "--seconds", "1", "--bursts", "2", "--rate", "20", "--processes", "2"),
     "newest": (*OVERLOAD, "--withhold", "newest"),
     "sampled": (*OVERLOAD, "--withhold", "sampled", "--codec", "json"),
     "authors": (*OVERLOAD, "--withhold", "authors", "--processes", "2"),
@@ -59,6 +60,12 @@ def test_visitors_come_and_go_and_the_notable_ones_are_told(outcomes: dict[str, 
     assert record["figures"]["visits"] == 150
     # Fifteen moderators come and go before those who stay.
     assert record["certificate"]["delivered"] >= 15 * 2 * 5
+
+
+def test_what_viewers_report_is_what_the_engine_adds_up(outcomes: dict[str, Any]) -> None:
+    # The run itself compares both sides.
+    figures = outcome(outcomes, "quality")["figures"]
+    assert figures["reports"] == 2 * 120 / 30
 
 
 @pytest.mark.parametrize("rule", ["newest", "sampled", "authors", "levels", "two nodes"])

@@ -157,6 +157,23 @@ def test_what_was_not_answered_is_said_again_on_the_next_connection_and_two_answ
     assert not speaking.table.faults
 
 
+@pytest.mark.parametrize("hasty", [False, True])
+def test_whoever_comes_back_first_repeats_the_likes_that_were_told_even_none_and_tells_new_ones_then(hasty: bool) -> None:
+    speaking = Speaking(0)
+    for before in (0, 1):
+        speaking.viewer.connection_lost(None)
+        # While it is away nothing is told, nor taken for told.
+        assert speaking.desk._tapped(speaking.voice) == b""
+        speaking.table.reconnect(0, resumed=True)
+        speaking.pipe.written = b""
+        speaking.voice.due.append((0, True))
+        if hasty:
+            # The schedule may go on before the crowd has seen that it is back.
+            speaking.desk._go_on(speaking.voice)
+        speaking.desk._back(speaking.viewer)
+        assert speaking.said() == [[4, HANDLE, before], [4, HANDLE, before + 1]]
+
+
 def test_what_was_refused_for_the_time_being_is_said_again_and_what_never_will_be_is_not() -> None:
     async def play() -> None:
         speaking = Speaking(2)

@@ -17,6 +17,7 @@ from bench.load import Load
 from engine.access import Role, admit
 from engine.schema import Join
 from engine.settings import AccessSettings
+from engine.tokens import Keyring
 
 
 def told(table: Table, time: int, likes: int, **totals: Any) -> bytes:
@@ -146,10 +147,10 @@ def test_hosts_speakers_and_visitors_have_the_tokens_they_need() -> None:
     load = Load(viewers=30, senders=20, notices=1.0, withhold="levels", notable_share=0.1)
     audience = Audience(load)
     passes = Passes(load, audience)
-    settings = AccessSettings(secret=load.secret)
+    keyring = Keyring(AccessSettings(secret=load.secret, anonymous="write"))
 
     def standing(index: int) -> tuple[str, int]:
-        found = admit(Join(1, "room", token=passes.token_of(index)), settings, int(time.time() * 1000)).standing
+        found = admit(Join(1, "room", token=passes.token_of(index)), keyring, int(time.time() * 1000)).standing
         return found.role, found.level
 
     assert audience.hosts == (29,)

@@ -46,7 +46,7 @@ async def harnessed(redis: RedisSettings, room: RoomSettings | None = None) -> A
         edge = harness.edge()
         await edge.open("room")
         # The snapshot: what is said from now on is shown.
-        await until(lambda: edge.got)
+        await until(lambda: edge.of(SharedSnapshot))
         yield harness, edge
         nursery.cancel_scope.cancel()
 

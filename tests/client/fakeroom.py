@@ -147,7 +147,7 @@ class FakeRoom:
         if message[0] == 1:
             self.joins.append(message)
             await self.join(peer, message)
-        elif message[0] not in (2, 4, 12):
+        elif message[0] not in (2, 4, 6, 12):
             answer = self.on_request(message)
             if answer is None:
                 await self.answer(peer, message)
@@ -226,7 +226,7 @@ class FakeRoom:
         match kind:
             case 3:
                 reply_to, mentions, lifetime_ms = fields[1:] or (0, [], 0)
-                linked = [reply_to, mentions, 1000 + lifetime_ms] if len(fields) > 1 else []
+                linked: list[Any] = [reply_to, mentions, 1000 + lifetime_ms] if len(fields) > 1 else []
                 return [*comment(fields[0], ref), *linked]
             case 7:
                 return [2, ["u0"], ref, *fields]

@@ -28,7 +28,7 @@ Foreign = Callable[..., AbstractAsyncContextManager[tuple[Viewer, ...]]]
 
 def live(*, feeds: dict[str, FeedSettings] | None = None, **sections: dict[str, Any]) -> Settings:
     """Settings with tokens, changed by section as in `lively`."""
-    sections["access"] = {"secret": SECRET, **sections.get("access", {})}
+    sections["access"] = {"secret": SECRET, "anonymous": "write", **sections.get("access", {})}
     return replace(lively(**sections), feeds=feeds or {})
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import trio
@@ -18,7 +17,6 @@ from .viewers import PATIENCE
 __all__ = ["ROOMCAST", "Served", "clean_environment", "serve"]
 
 ROOMCAST = (sys.executable, "-W", "error", "-m", "engine")
-_ROOT = Path(__file__).parents[2]
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -50,9 +48,7 @@ async def serve(
     :param before: a command that runs the node, such as ``prlimit``.
     """
     command = [*before, *ROOMCAST, "serve", "--port", "0", "--json", *arguments]
-    process = await trio.lowlevel.open_process(
-        command, stdout=subprocess.PIPE, cwd=_ROOT, env=environment or clean_environment()
-    )
+    process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, env=environment or clean_environment())
     assert process.stdout is not None
     try:
         data = b""

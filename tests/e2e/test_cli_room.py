@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from shell import PATIENCE, Running, roomcast, serving
+from shell import PATIENCE, Running, serving, typed
 
 from engine.client import Comment, Options, open_client
 from engine.errors import Refused
@@ -17,6 +17,7 @@ from engine.errors import Refused
 SECRET = "0123456789abcdef0123456789abcdef"
 LIVELY = {
     "ROOMCAST_ACCESS__SECRET": SECRET,
+    "ROOMCAST_ACCESS__ANONYMOUS": "write",
     "ROOMCAST_LIMITS__COMMENTS_PER_SECOND": "100000",
     "ROOMCAST_LIMITS__COMMENTS_BURST": "100000",
     "ROOMCAST_LIMITS__MESSAGES_PER_SECOND": "100000",
@@ -37,14 +38,14 @@ def url() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def host() -> str:
     """A host's token for all rooms."""
-    done = roomcast("token", "--user", "anna", "--role", "host", "--name", "安娜", ROOMCAST_ACCESS__SECRET=SECRET)
+    done = typed("token", "--user", "anna", "--role", "host", "--name", "安娜", ROOMCAST_ACCESS__SECRET=SECRET)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def succeed(url: str, *arguments: str, token: str = "") -> str:
     """Run a command that must succeed; what it prints."""
-    done = roomcast(*arguments, ROOMCAST_URL=url, **({"ROOMCAST_TOKEN": token} if token else {}))
+    done = typed(*arguments, ROOMCAST_URL=url, **({"ROOMCAST_TOKEN": token} if token else {}))
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -92,7 +93,7 @@ def test_a_host_leads_and_everybody_sees_it(url: str, host: str) -> None:
     shown = [json.loads(line) for line in succeed(url, "state", "讲堂", "--json").splitlines()]
     (card,) = [entry for entry in shown if entry["kind"] == "card"]
     assert card["value"]["title"] == "茶"
-    stale = roomcast("state", "讲堂", "set", "card", "tea", "{}", "--expect", "77", "--token", host, ROOMCAST_URL=url)
+    stale = typed("state", "讲堂", "set", "card", "tea", "{}", "--expect", "77", "--token", host, ROOMCAST_URL=url)
     assert stale.returncode == 1
     assert "conflict" in stale.stderr
     succeed(url, "state", "讲堂", "delete", "card", "tea", "--expect", str(card["version"]), token=host)
@@ -125,7 +126,7 @@ def test_who_may_not_is_told_in_one_line(url: str) -> None:
         ("tail", "r#backstage"),
         ("say", "r", "x", "--token", "forged"),
     ):
-        done = roomcast(*arguments, "--url", url)
+        done = typed(*arguments, "--url", url)
         assert done.returncode == 1, arguments
         assert done.stderr.startswith(("roomcast: forbidden", "roomcast: bad_token"))
         assert len(done.stderr.strip().splitlines()) == 1
@@ -135,13 +136,14 @@ def test_what_is_held_is_told_and_decided_by_a_moderator(tmp_path: Path) -> None
     words, config = tmp_path / "词.txt", tmp_path / "roomcast.toml"
     words.write_text("坏话\n", encoding="utf-8")
     lists = f'[[moderation.lists]]\nfile = "{words}"\naction = "hold"\n'
-    config.write_text(f'[access]\nsecret = "{SECRET}"\n[room]\nnotable_roles = []\n{lists}', encoding="utf-8")
-    token = roomcast("token", "--user", "mo", "--role", "moderator", "--config", str(config)).stdout.strip()
+    access = f'[access]\nsecret = "{SECRET}"\nanonymous = "write"\n'
+    config.write_text(f"{access}[room]\nnotable_roles = []\n{lists}", encoding="utf-8")
+    token = typed("token", "--user", "mo", "--role", "moderator", "--config", str(config)).stdout.strip()
     with serving("serve", "--config", str(config)) as url:
         backstage = Running("tail", "r#backstage", "--json", "--url", url, "--token", token)
         try:
             backstage.until('"snapshot"')
-            done = roomcast("say", "r", "这是坏话", "--url", url)
+            done = typed("say", "r", "这是坏话", "--url", url)
             assert (done.returncode, done.stdout, done.stderr) == (0, "", "roomcast: a moderator will decide\n")
             held = backstage.json('"held"')
             assert held["event"]["body"] == "这是坏话"
@@ -205,7 +207,7 @@ def test_what_was_exported_is_told_again(url: str, host: str, tmp_path: Path) ->
     assert [line["event"][3] for line in after] == ["二", "三", "回", "pin", "完"]
     assert after[2]["event"][4] == 2, "the reply follows its comment"
     assert (after[3]["event"][4], after[3]["event"][5]["offset"]) == ("2", 2)
-    ended = roomcast("replay", str(file), "--speed", "1000", "--exit", "--port", "0")
+    ended = typed("replay", str(file), "--speed", "1000", "--exit", "--port", "0")
     assert ended.returncode == 0
     assert "replayed 5 events into 原" in ended.stdout
 

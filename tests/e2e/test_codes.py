@@ -15,6 +15,8 @@ import trio
 
 from bench.redisproc import redis_server
 from engine.errors import Close, Code, Refused
+from engine.hooks.values import Refuse
+from engine.hub.hubs import now_ms
 from engine.hub.spending import Spend
 from engine.node import Node, open_node
 from engine.settings import Settings, WordList
@@ -192,7 +194,7 @@ async def test_invalid(running: Running, codec: str) -> None:
                 await unharmed(viewer)
 
 
-@pytest.mark.parametrize("kind", [0, 23, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 2**40, -1])
+@pytest.mark.parametrize("kind", [0, 24, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 2**40, -1])
 async def test_unknown_kind_and_forged_kinds_of_the_server(running: Running, codec: str, kind: int) -> None:
     async with (
         running(lively()) as node,
@@ -215,7 +217,7 @@ async def test_not_joined_and_already_joined(running: Running, connect: Connect,
         for kind, fields in ((COMMENT, ["x"]), (7, ["gift", "x"]), (8, ["user", "x"]), (LEAVE, [])):
             assert (await viewer.ask(kind, 12345, *fields)).code == Code.NOT_JOINED
         await viewer.send(LIKE, 12345, 3)
-        await viewer.send(6, 12345, 3)
+        await viewer.send(6, 12345, 3, 3)
         await viewer.until(lambda: len(viewer.faults) == 2)
         assert {fault.code for fault in viewer.faults} == {Code.NOT_JOINED}
         viewer.faults.clear()
@@ -424,6 +426,21 @@ async def test_while_the_ledger_cannot_be_written(running: Running, connect: Con
             assert answer.code == Code.LEDGER
 
 
+async def test_declined_by_the_product(running: Running, connect: Connect, codec: str) -> None:
+    async with running(lively()) as node, connect(node.url, codec) as viewer, connect(node.url, codec) as late:
+        node.before("comment", lambda question: Refuse("不可以") if question.body == "bad" else None)
+        await viewer.join("r")
+        reply = await viewer.ask(COMMENT, viewer.handle, "bad")
+        assert (reply.code, reply.text, reply.retry_after_ms) == (Code.DECLINED, "不可以", 0)
+        await unharmed(viewer)
+        node.before("join", lambda question: Refuse("满了"))
+        refusal = await late.ask(JOIN, "r")
+        assert (refusal.code, refusal.text) == (Code.DECLINED, "满了")
+        node.before("join", None)
+        await late.join("r")
+        await unharmed(late)
+
+
 REACHED: dict[Code, Any] = {
     Code.RATE_LIMITED: test_rate_limited,
     Code.OVERLOADED: test_overloaded,
@@ -438,6 +455,7 @@ REACHED: dict[Code, Any] = {
     Code.TOO_LONG: test_too_long,
     Code.EMPTY: test_empty,
     Code.BAD_ROOM: test_bad_room,
+    Code.DECLINED: test_declined_by_the_product,
     Code.LEDGER: test_while_the_ledger_cannot_be_written,
     **dict.fromkeys((Code.TOO_EARLY, Code.UNPAID, Code.CONDITION, Code.PACKET_OVER), test_the_codes_about_money),
     **dict.fromkeys(
@@ -472,6 +490,29 @@ async def test_flood(running: Running, connect: Connect, codec: str) -> None:
         assert "limits.messages_per_second" in gone.reason
         await unharmed(other)
         assert node.statistics().edge.closed[Close.FLOOD] == 1
+
+
+async def test_a_token_that_has_expired_or_was_taken_back(
+    running: Running, codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead_ms = 0
+    monkeypatch.setattr("engine.node.now_ms", lambda: now_ms() + ahead_ms)
+    monkeypatch.setattr("engine.edge.bearers._LONGEST_SECONDS", 0.01)
+    async with (
+        running(live()) as node,
+        open_viewer("raw", node.url, codec) as anna,
+        open_viewer("raw", node.url, codec) as bob,
+        open_viewer("raw", node.url, codec) as other,
+    ):
+        await other.join("r")
+        await anna.join("r", token=token("anna", jti="t-1", seconds=60))
+        await bob.join("r", token=token("bob", seconds=60))
+        await node.revoke(token="t-1")
+        assert (await anna.until_gone()).code == Close.TOKEN_REVOKED
+        await unharmed(bob)
+        ahead_ms = 80_000
+        assert (await bob.until_gone()).code == Close.TOKEN_EXPIRED
+        await unharmed(other)
 
 
 async def test_bad_messages(running: Running, connect: Connect, codec: str) -> None:

@@ -301,6 +301,8 @@ async def test_an_open_packet_is_what_newcomers_find_and_money_does_not_wait_for
 ) -> None:
     async with running(shop(sqlite(tmp_path))) as node, foreign(node.url, token("host", "host"), token("小明")) as (host, ming):
         made = await host.spend(PACK, 100, 2, "random", 0, 0, False, "发财", "快来🏃")
+        # Who has paid is told when that is booked, and the room a moment later.
+        await host.until(lambda: host.value("packet", str(made.entry)) is not None)
         async with foreign(node.url, token("小红"), None) as (hong, guest):
             for viewer in (hong, guest):
                 value = viewer.value("packet", str(made.entry))

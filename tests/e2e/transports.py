@@ -13,7 +13,7 @@ import socket
 import subprocess
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -284,12 +284,12 @@ async def upgrade(stream: trio.SocketStream, head: bytes) -> RawTransport:
 
 @asynccontextmanager
 async def _open_websockets(
-    url: str, subprotocol: str, deflate: bool, headers: Mapping[str, str] | None
+    url: str, subprotocol: str, deflate: bool, headers: Mapping[str, str] | None, offers: Sequence[str]
 ) -> AsyncIterator[Transport]:
     async with connect(
         url,
         additional_headers=headers,
-        subprotocols=[Subprotocol(subprotocol)],
+        subprotocols=[Subprotocol(each) for each in (*offers, subprotocol)],
         compression="deflate" if deflate else None,
         proxy=None,
         ping_interval=None,
@@ -318,9 +318,9 @@ async def _open_trio_websocket(url: str, subprotocol: str) -> AsyncIterator[Tran
 
 @asynccontextmanager
 async def _open_node_ws(
-    url: str, subprotocol: str, deflate: bool, headers: Mapping[str, str] | None, home: Path
+    url: str, subprotocol: str, deflate: bool, headers: Mapping[str, str] | None, home: Path, offers: Sequence[str]
 ) -> AsyncIterator[Transport]:
-    options = [subprotocol, "true" if deflate else "false", json.dumps(dict(headers or {}))]
+    options = [",".join((*offers, subprotocol)), "true" if deflate else "false", json.dumps(dict(headers or {}))]
     command = [str(NODE), str(SCRIPT), str(home), url, *options]
     process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     transport = _NodeWs(process)
@@ -364,21 +364,23 @@ async def open_transport(
     home: Path | None = None,
     headers: Mapping[str, str] | None = None,
     receive_buffer: int | None = None,
+    offers: Sequence[str] = (),
 ) -> AsyncIterator[Transport]:
     """Connect with the library called ``make``.
 
     :param home: where `ws` is, for ``ws``.
     :param headers: more of the request, not for ``trio-websocket``.
     :param receive_buffer: SO_RCVBUF, for ``raw``.
+    :param offers: subprotocols to be offered before this one, for ``websockets`` and ``ws``.
     """
     match make:
         case "websockets":
-            opened: Any = _open_websockets(url, subprotocol, deflate, headers)
+            opened: Any = _open_websockets(url, subprotocol, deflate, headers, offers)
         case "trio-websocket":
             opened = _open_trio_websocket(url, subprotocol)
         case "ws":
             assert home is not None
-            opened = _open_node_ws(url, subprotocol, deflate, headers, home)
+            opened = _open_node_ws(url, subprotocol, deflate, headers, home, offers)
         case _:
             opened = _open_raw(url, subprotocol, deflate, headers, receive_buffer)
     async with opened as transport:

@@ -1,6 +1,6 @@
 // A connection of Node's `ws`, driven from outside: one JSON object per line in both directions.
 //
-//   node viewer.mjs PATH_OF_WS URL SUBPROTOCOL DEFLATE HEADERS
+//   node viewer.mjs PATH_OF_WS URL SUBPROTOCOLS DEFLATE HEADERS
 //
 // in:   {"data": BASE64, "binary": BOOLEAN}   {"close": CODE}
 // out:  {"kind": "open", "protocol", "extensions"}   {"kind": "message", "data", "binary"}
@@ -8,11 +8,11 @@
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
-const [home, url, subprotocol, deflate, headers] = process.argv.slice(2);
+const [home, url, subprotocols, deflate, headers] = process.argv.slice(2);
 const { WebSocket } = createRequire(home + "/")("ws");
 const print = (value) => process.stdout.write(JSON.stringify(value) + "\n");
 
-const socket = new WebSocket(url, [subprotocol], { perMessageDeflate: deflate === "true", headers: JSON.parse(headers) });
+const socket = new WebSocket(url, subprotocols.split(","), { perMessageDeflate: deflate === "true", headers: JSON.parse(headers) });
 socket.on("open", () => print({ kind: "open", protocol: socket.protocol, extensions: socket.extensions }));
 socket.on("message", (data, binary) => print({ kind: "message", data: data.toString("base64"), binary }));
 socket.on("unexpected-response", (_, response) => {

@@ -9,7 +9,7 @@ with other content.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -529,12 +529,20 @@ async def open_viewer(
     home: Path | None = None,
     headers: Mapping[str, str] | None = None,
     receive_buffer: int | None = None,
+    offers: Sequence[str] = (),
 ) -> AsyncIterator[Viewer]:
     """Connect a viewer; see `open_transport`."""
     with trio.CancelScope() as opening:
         opening.deadline = trio.current_time() + PATIENCE
         async with open_transport(
-            make, url, subprotocol, deflate=deflate, home=home, headers=headers, receive_buffer=receive_buffer
+            make,
+            url,
+            subprotocol,
+            deflate=deflate,
+            home=home,
+            headers=headers,
+            receive_buffer=receive_buffer,
+            offers=offers,
         ) as transport:
             opening.deadline = float("inf")
             yield Viewer(transport, subprotocol)

@@ -16,6 +16,7 @@ import trio
 import trio.testing
 
 from engine.edge.admission import key_of
+from engine.edge.bearers import Bearers
 from engine.edge.requests import Requests
 from engine.edge.rooms import Rooms
 from engine.edge.session import Refusal, Session
@@ -43,7 +44,7 @@ Kind = TypeVar("Kind")
 def settings_of(**sections: dict[str, Any]) -> Settings:
     """Settings with two feeds and a secret, changed by section."""
     settings = Settings(feeds={"readable": FeedSettings(comments_per_second=10), "calm": FeedSettings(kinds=("notice",))})
-    settings = replace(settings, access=replace(settings.access, secret=SECRET))
+    settings = replace(settings, access=replace(settings.access, secret=SECRET, anonymous="write"))
     return replace(settings, **{name: replace(getattr(settings, name), **changes) for name, changes in sections.items()})
 
 
@@ -53,8 +54,10 @@ class DeskWire(FakeWire):
     def __init__(self) -> None:
         super().__init__()
         self.rooms: Rooms
+        self.bearers: Bearers
 
     def _left(self, session: Session) -> None:
+        self.bearers.leave(session)
         self.rooms.leave(session)
 
 
@@ -95,8 +98,9 @@ class Desk:
         # Tokens hold the time of their making.
         self.now_ms = int(time.time() * 1000)
         self.wire = DeskWire()
-        self.rooms = self.wire.rooms = Rooms(settings, self.wire, lambda: self.now_ms)
-        self.requests = Requests(settings, self.rooms, self.wire, lambda: self.now_ms)
+        self.bearers = self.wire.bearers = Bearers(settings.access, self.wire, lambda: self.now_ms)
+        self.rooms = self.wire.rooms = Rooms(settings, self.wire, lambda: self.now_ms, self.bearers)
+        self.requests = Requests(settings, self.rooms, self.wire, lambda: self.now_ms, self.bearers)
         self.ups: list[Up] = []
         self.hub: End[Down, Up]
         self._serial = 0

@@ -14,8 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from engine.access import Grant, Role
 from engine.brokers.base import Deliver
 from engine.brokers.memory import MemoryBroker
+from engine.edge.bearers import Bearers
 from engine.edge.rooms import Rooms
 from engine.edge.session import Session
 from engine.hub import Hub
@@ -36,7 +38,7 @@ class Edge:
     def __init__(self, number: int) -> None:
         self.name = f"edge {number}"
         self.wire = FakeWire()
-        self.rooms = Rooms(SETTINGS, self.wire, now_ms)
+        self.rooms = Rooms(SETTINGS, self.wire, now_ms, Bearers(SETTINGS.access, self.wire, now_ms))
         self.session: Session | None = None
         self.link = trio.CancelScope()
         self.linked = False
@@ -51,8 +53,8 @@ class Edge:
 
     def enter(self) -> None:
         self.session, _ = viewer(1)
-        self.session.author = Author("guest-1")
-        self.rooms.join(self.session, Join(1, "room"))
+        author = self.session.author = Author("guest-1")
+        self.rooms.join(self.session, Join(1, "room"), Grant("session", author, Role.VIEWER))
         self.rooms.turn_over()
 
     def leave(self) -> None:

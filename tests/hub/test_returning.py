@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from engine.brokers.base import History, Unavailable
 from engine.errors import Code
-from engine.link.messages import CloseRoom, Frames, OpenRoom, Packets, Presence, RefuseRoom, Restart, SharedSnapshot, Up
+from engine.link.messages import CloseRoom, Frames, Gate, OpenRoom, Packets, Presence, RefuseRoom, Restart, SharedSnapshot, Up
 from engine.settings import RoomSettings
 
 from .harness import FakeEdge, Harness, ScriptedBroker, batches, open_hub, settle
@@ -30,8 +30,8 @@ async def seated(harness: Harness, *bodies: str) -> FakeEdge:
 
 
 def order(edge: FakeEdge) -> list[str]:
-    """What comes, but for which red packets are open."""
-    return [type(message).__name__ for _, message in edge.got if not isinstance(message, Packets)]
+    """What comes, but for which red packets are open and whether viewers knock."""
+    return [type(message).__name__ for _, message in edge.got if not isinstance(message, Gate | Packets)]
 
 
 async def test_what_is_missing_comes_first_and_joins(autojump_clock: MockClock) -> None:

@@ -46,9 +46,9 @@ def file(tmp_path: Path) -> Path:
 # -- what a file may be ------------------------------------------------------------------------------------------------
 
 
-async def test_without_lists_nothing_runs() -> None:
+async def test_without_lists_nothing_is_held_against_anybody(nursery: trio.Nursery) -> None:
     lists = WordLists(ModerationSettings())
-    await lists.run()
+    await nursery.start(lists.run)
     assert lists.words.check("anything").action == ""
 
 

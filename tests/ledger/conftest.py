@@ -51,7 +51,8 @@ def new_postgresql(new_database: NewUrl) -> NewUrl:
     with statements() as seen:
         store.open()
     store.close()
-    script = ";".join(each for each in seen if each.strip().startswith(("CREATE", "INSERT"))).replace("%%", "%").encode()
+    changing = (each for each in seen if each.strip().startswith(("CREATE", "INSERT", "UPDATE")))
+    script = ";".join(changing).replace("%%", "%").encode()
 
     def new() -> str:
         url = new_database()

@@ -7,7 +7,7 @@ nothing; a fault is raised before it, or after it is committed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -159,7 +159,7 @@ class FakeStore(Store):
 
     # -- booking ------------------------------------------------------------------------------------------------------
 
-    def commit(self, books: Sequence[Book], marks: Sequence[Mark], now_ms: int) -> Group:
+    def commit(self, books: Sequence[Book], marks: Sequence[Mark], now_ms: int, telling: Collection[int] = ()) -> Group:
         return self._call("commit", partial(self._commit, books, marks, now_ms))
 
     def _commit(self, books: Sequence[Book], marks: Sequence[Mark], now_ms: int) -> Group:
@@ -363,6 +363,9 @@ class FakeStore(Store):
             return [each for each in entries if not each.offset or (each.epoch != epoch and each.booked_ms >= since)][-limit:]
 
         return self._call("recent", read)
+
+    def known(self, key: str) -> bool:
+        return self._call("known", lambda: key in self._keys)
 
     def packets(self, room: str) -> list[Entry]:
         def read() -> list[Entry]:

@@ -92,4 +92,26 @@ V0001: Rows = {
     "catalogue": [{"id": "rose", "name": "玫瑰", "price": 10, "effect": "", "combo_ms": 5_000}],
 }
 
-RELEASES = {"0001": V0001}
+# One happening that was delivered, one that waits, and one that was put aside.
+V0002: Rows = {
+    **V0001,
+    "webhook_rooms": [
+        {"name": "hall", "told": 3, "sent": 2, "attempts": 1, "due_ms": 1_000, "life": "7 1 open\nlife", "peak": ""},
+    ],
+    "webhooks": [
+        {
+            "room": 1,
+            "number": number,
+            "type": "gift.given",
+            "time_ms": 1_000,
+            "key": "",
+            "body": V0001["events"][0]["event"],
+            "dead": dead,
+            "attempts": 20 * dead,
+            "reason": "status 500" if dead else "",
+        }
+        for number, dead in ((2, 1), (3, 0))
+    ],
+}
+
+RELEASES = {"0001": V0001, "0002": V0002}

@@ -36,6 +36,11 @@ def test_a_retry_gets_the_first_answer_with_its_position(store: Store) -> None:
     assert again.outcomes == [Booked(first.entry.__class__("hall", 1, first.entry.event, 1, 7, 99), 10, True)]
 
 
+def test_a_key_is_known_once_something_is_booked_under_it(store: Store) -> None:
+    store.commit([give("k"), correct("c", 9)], [], 1)
+    assert [store.known(key) for key in ("k", "c", "x")] == [True, False, False]
+
+
 @pytest.mark.parametrize(
     "other", [{"room": "other"}, {"author": Author("bob")}, {"gift": "car"}, {"count": 2}, {"receiver": "bob"}], ids=str
 )

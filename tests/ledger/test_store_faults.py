@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.pool import Pool
 
 from bench.postgresproc import FORGETFUL, PostgresProcess, postgres_server
+from engine.ledger.database import Database
 from engine.ledger.store import LedgerError, Store
 from engine.ledger.values import Book, Booked
 
@@ -277,6 +278,19 @@ def test_a_store_that_was_closed_opens_its_connections_again(store: Store) -> No
     (outcome,) = store.commit([give("a")], [], 1).outcomes
     assert isinstance(outcome, Booked)
     assert outcome.repeated
+
+
+def test_a_connection_in_use_while_all_are_closed_is_closed_when_it_is_given_back(new_postgresql: NewUrl) -> None:
+    database = Database(new_postgresql(), answer_seconds=GENEROUS)
+
+    def read(connection: Connection) -> Any:
+        connection.execute(text("SELECT 1"))
+        database.close()
+        return connection.connection.driver_connection
+
+    assert database.read(read).closed
+    assert not database.read(lambda connection: connection.connection.driver_connection.closed)  # type: ignore[union-attr]
+    database.close()
 
 
 def test_tables_of_a_newer_release_are_left_alone(url: str) -> None:

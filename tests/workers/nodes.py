@@ -13,6 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ __all__ = [
 
 PATIENCE = 60.0
 ROOM = "多进程"
+_versions = count(1)
 
 
 def environment(tmp_path: Path, workers: int, **more: str) -> dict[str, str]:
@@ -87,7 +89,7 @@ def members(node: Served, role: str) -> list[int]:
         with suppress(FileNotFoundError, ProcessLookupError):
             if f"engine.workers.{role}".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(int(pid))
-    return found
+    return sorted(found)
 
 
 async def gone(pid: int) -> None:
@@ -292,9 +294,10 @@ async def restart(*arguments: str, environ: dict[str, str]) -> subprocess.Comple
 
 def broken(tmp_path: Path, role: str, what: str = "import os; os._exit(7)") -> str:
     """A place for modules that lets every process of a role do something before it begins; by default, end."""
-    (tmp_path / "sitecustomize.py").write_text(
-        f"import sys\nif 'engine.workers.{role}' in sys.orig_argv:\n    {what}\n", encoding="utf-8"
-    )
+    module = tmp_path / "sitecustomize.py"
+    module.write_text(f"import sys\nif 'engine.workers.{role}' in sys.orig_argv:\n    {what}\n", encoding="utf-8")
+    # Python knows what it has compiled by whole seconds; more than one is written in each.
+    os.utime(module, (0, next(_versions)))
     return str(tmp_path)
 
 

@@ -27,6 +27,7 @@ def live_room(tmp_path: Path, workers: int = 2) -> Any:
         tmp_path,
         workers,
         ROOMCAST_ACCESS__SECRET=SECRET,
+        ROOMCAST_ACCESS__ANONYMOUS="write",
         ROOMCAST_FEEDS=json.dumps(FEEDS),
         ROOMCAST_EDGE__TRUSTED_PROXIES='["127.0.0.0/8"]',
         ROOMCAST_ROOM__COUNTERS_SECONDS="0.05",

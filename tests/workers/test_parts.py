@@ -19,13 +19,14 @@ from engine.edge import EdgeStatistics
 from engine.errors import RoomcastError
 from engine.hub import HubStatistics
 from engine.hub.money import MoneyStatistics
+from engine.hub.quality import QualityStatistics
 from engine.ledger.lane import LaneStatistics
 from engine.settings import LogSettings, NodeSettings, Settings
+from engine.timing import Pause
+from engine.totals import summed
 from engine.workers import lines
 from engine.workers.channel import Admit, Beat, Channel, Ended, Halt, Halted, Leave, Order, Ready, Report, Start
-from engine.workers.pause import Pause
 from engine.workers.rundir import RunDirectory, ask_to_restart, directory_of, find_supervisor
-from engine.workers.totals import summed
 
 # -- totals -----------------------------------------------------------------------------------------------------------
 
@@ -42,9 +43,11 @@ def test_numbers_are_added_and_tables_by_key() -> None:
 
 @pytest.mark.parametrize("kind", [EdgeStatistics, HubStatistics])
 def test_statistics_can_be_added(kind: type[EdgeStatistics | HubStatistics]) -> None:
-    types = {"int", "float", "dict[int, int]", "dict[str, int]"}
-    assert {field.type for field in dataclasses.fields(kind)} <= types | {"MoneyStatistics"}
+    types = {"int", "float", "dict[int, int]", "dict[str, int]", "dict[str, Any]"}
+    parts = {"MoneyStatistics", "AskingStatistics", "WebhookStatistics", "QualityStatistics"}
+    assert {field.type for field in dataclasses.fields(kind)} <= types | parts
     assert {field.type for field in dataclasses.fields(MoneyStatistics)} <= types | {"LaneStatistics"}
+    assert {field.type for field in dataclasses.fields(QualityStatistics)} <= types
     assert {field.type for field in dataclasses.fields(LaneStatistics)} <= types | {"str"}
 
 

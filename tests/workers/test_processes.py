@@ -332,7 +332,7 @@ async def test_a_restart_whose_successor_does_not_start_leaves_the_old_process_a
         async with open_viewer("raw", node.url) as viewer:
             await viewer.join(ROOM)
             broken(tmp_path, "edge")
-            node.process.send_signal(signal.SIGHUP)
+            node.process.send_signal(signal.SIGUSR2)
             failed = await lines.until("restart_failed")
             assert [process["pid"] for process in failed["processes"]] == pids(node, "edge")
             assert await viewer.comment("still here") == 1
@@ -430,8 +430,8 @@ async def test_a_stop_during_a_restart_stops_everybody(tmp_path: Path) -> None:
     async with serve_workers(tmp_path, 3) as node:
         async with open_viewer("raw", node.url) as viewer:
             await viewer.join(ROOM)
-            node.process.send_signal(signal.SIGHUP)
-            node.process.send_signal(signal.SIGHUP)
+            node.process.send_signal(signal.SIGUSR2)
+            node.process.send_signal(signal.SIGUSR2)
             node.process.send_signal(signal.SIGTERM)
             assert (await viewer.until_gone()).code == Close.SHUTDOWN
         stopped = await Lines(node).until("stopped")

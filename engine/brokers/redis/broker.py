@@ -10,7 +10,7 @@ import logging
 import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count
 from typing import Any, Final
 
@@ -42,7 +42,7 @@ from engine.brokers.redis.subscription import Subscription
 from engine.brokers.redis.topology import Topology
 from engine.brokers.redis.turns import Turns
 from engine.brokers.redis.wire import Traffic
-from engine.settings import BrokerSettings, RedisSettings
+from engine.settings import BrokerSettings, RedisSettings, Settings
 
 __all__ = ["RedisBroker", "RedisStatistics"]
 
@@ -123,6 +123,11 @@ class RedisBroker(Broker):
             self._nursery.start_soon(self._reports.keep_promises)
             task_status.started()
 
+    def adopt(self, settings: Settings) -> None:
+        self._totals_seconds = settings.redis.totals_seconds
+        budget = Budget(settings.limits.room_events_per_second, settings.limits.room_bytes_per_second)
+        self._functions.adopt(settings.broker, settings.redis, budget)
+
     def statistics(self) -> RedisStatistics:
         """A frozen picture of the broker."""
         traffic = self._traffic
@@ -134,6 +139,9 @@ class RedisBroker(Broker):
             received=traffic.received,
             reads=self._mended,
         )
+
+    def traffic(self) -> dict[str, int]:
+        return {name: count for name, count in asdict(self.statistics()).items() if name != "rooms"}
 
     async def reach(self) -> None:
         await self._topology.check()

@@ -142,6 +142,11 @@ class Functions:
         self._random = random
         self._now_ms = now_ms
         self._prefix = f"{redis.prefix}:{VERSION}"
+        self._names = {each: f"{library()[0]}_{each}" for each in _FUNCTIONS}
+        self.adopt(settings, redis, budget)
+
+    def adopt(self, settings: BrokerSettings, redis: RedisSettings, budget: Budget) -> None:
+        """Take other settings; where rooms live stays the same."""
         self._lease_ms = int(redis.lease_seconds * 1000)
         history_ms = int(settings.history_seconds * 1000)
         # A room is remembered while anybody may still count on it: its history, or its subscribers' leases.
@@ -155,7 +160,6 @@ class Functions:
         self._compress_bytes = redis.compress_bytes
         self._replicas = redis.wait_replicas
         self._totals_ms = int(redis.totals_seconds * 1000)
-        self._names = {each: f"{library()[0]}_{each}" for each in _FUNCTIONS}
 
     def base(self, room: str) -> str:
         """What the keys of a room begin with. All are in one slot: the room is their hash tag."""

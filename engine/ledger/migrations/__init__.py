@@ -16,7 +16,7 @@ from engine.ledger.errors import LedgerError
 
 __all__ = ["NEWEST", "migrate"]
 
-NEWEST: Final = "0001"
+NEWEST: Final = "0002"
 """The last version."""
 
 _LOCK: Final = 0x726F_6F6D_6361_7374

@@ -1,0 +1,1 @@
+"""Tests of `engine.metrics` and of the statistics that it shows."""
