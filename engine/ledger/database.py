@@ -38,6 +38,8 @@ _TRIES: Final = 3
 _CONNECTIONS: Final = 5
 _RETRIED: Final = frozenset(("40001", "40P01"))
 """Serialization failure and deadlock (PostgreSQL's SQLSTATE): the same may succeed now."""
+_MODE_SECONDS: Final = 0.01
+"""Between tries to put a new SQLite file into WAL mode while others do the same."""
 _CACHE_KILOBYTES: Final = 32_768
 """Of SQLite, for each connection. Pages that do not fit are written several times in a large transaction."""
 _WRITERS: Final = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
@@ -144,7 +146,7 @@ class Database:
                 file, uri=True, timeout=self._answer_seconds, isolation_level=None, check_same_thread=False
             )
             try:
-                connection.execute("PRAGMA journal_mode = WAL")
+                _log_ahead(connection, self._answer_seconds)
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
                 connection.execute(f"PRAGMA cache_size = -{_CACHE_KILOBYTES}")
@@ -207,6 +209,20 @@ def _path(url: URL) -> Path | None:
         case "postgresql", _:
             return None
     raise LedgerError("ledger.url must be sqlite:///path or postgresql://user:password@host/database")
+
+
+def _log_ahead(connection: sqlite3.Connection, seconds: float) -> None:
+    """Put the file into WAL mode. Of several that make it at once, SQLite refuses all but one without waiting (one that reads
+    already wants to write, https://www.sqlite.org/c3ref/busy_handler.html): here they wait for up to ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_MODE_SECONDS)
 
 
 class _Unknown(Exception):

@@ -120,6 +120,38 @@ def test_a_file_that_somebody_else_writes_to_for_too_long_is_busy(new_sqlite: Ne
     other.close()
 
 
+def test_a_new_file_that_somebody_else_is_making_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # SQLite itself does not wait here: it refuses at once.
+    file = tmp_path / "ledger.db"
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            other.execute("COMMIT")
+
+    monkeypatch.setattr("engine.ledger.database.time.sleep", wait)
+    with opened(f"sqlite:///{file}") as store:
+        store.open()
+        assert len(waits) == 3
+        assert len(store.commit([give("a")], [], 1).entries) == 1
+    other.close()
+
+
+def test_a_new_file_that_somebody_else_is_making_for_too_long_is_busy(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with opened(f"sqlite:///{file}", SHORT) as store:
+        with pytest.raises(LedgerError, match=r"ledger\.answer_seconds"):
+            store.open()
+        other.execute("ROLLBACK")
+        store.open()
+    other.close()
+
+
 def test_a_file_that_is_not_there_is_not_made_by_the_way(tmp_path: Path) -> None:
     file = tmp_path / "ledger.db"
     with opened(f"sqlite:///{file}") as store:
