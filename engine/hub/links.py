@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import trio
@@ -270,9 +271,9 @@ class Links:
         """Tell whether a notable viewer is at an edge: as it is when that is written down, whatever came in between."""
         # Open for as long as it takes, though the edge may close it right after.
         async with self._rooms.opened(name) as room:
-            if port in self.ports:
-                present = actor.user in port.notables.get(name, {})
-                await self._attendance.note(room, actor, port.edge, present)
+            await self._attendance.note(
+                room, actor, port.edge, lambda: actor.user in port.notables.get(name, {}) if port in self.ports else None
+            )
 
     def _on_receipts(self, port: Port, message: Receipts) -> None:
         room = self._rooms.get(message.room)
@@ -298,13 +299,17 @@ class Links:
     async def _parted(self, edge: str, name: str, notables: list[Actor], leavers: list[str]) -> None:
         """An edge is gone with people of whom more is known than that they are there. Perhaps it comes back."""
         await trio.sleep(_RETURN_SECONDS)
-        if any(port.edge == edge for port in self.ports):
-            return
         async with self._rooms.opened(name) as room:
-            for session in leavers:
-                await self._desk.left(room, session)
+            # One that is back says itself which of the sessions have ended, and of the notable only who is there.
+            if not any(port.edge == edge for port in self.ports):
+                for session in leavers:
+                    await self._desk.left(room, session)
             for actor in notables:
-                await self._attendance.note(room, actor, edge, False)
+                await self._attendance.note(room, actor, edge, partial(self._present, edge, name, actor.user))
+
+    def _present(self, edge: str, room: str, user: str) -> bool:
+        """Whether an edge has told of a notable viewer."""
+        return any(port.edge == edge and user in port.notables.get(room, {}) for port in self.ports)
 
     def _on_pace(self, port: Port, message: Pace) -> None:
         port.learn(message)

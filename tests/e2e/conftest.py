@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -43,6 +44,26 @@ def running(request: pytest.FixtureRequest) -> Running:
             yield node
 
     return run
+
+
+class Clock:
+    """The clock of the edges in this process."""
+
+    def __init__(self) -> None:
+        self.ahead_seconds = 0
+
+    def __call__(self) -> int:
+        return time.time_ns() // 1_000_000 + self.ahead_seconds * 1_000
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Can be set, and edges look at it all the time."""
+    made = Clock()
+    monkeypatch.setattr("engine.node.now_ms", made)
+    monkeypatch.setattr("engine.edge.bearers._LONGEST_SECONDS", 0.05)
+    monkeypatch.setattr("engine.edge.bearers._PAUSE_SECONDS", 0.01)
+    return made
 
 
 @pytest.fixture(params=[MSGPACK, JSON], ids=["msgpack", "json"])

@@ -12,13 +12,14 @@ from typing import Any
 import trio
 
 from engine.errors import Close, Code
+from engine.hub.passes import CONNECTED_SECONDS
 from engine.node import Node, open_node
 from engine.settings import ApiKey, Settings
 from engine.tokens import LEEWAY_SECONDS
 from engine.tokens.passes import holder_of
 
 from .backends import CALLERS, serving, settings
-from .conftest import Running
+from .conftest import Clock, Running
 from .people import ROOM, Foreign, live, token
 from .viewers import CHANGE, COMMENT, CUSTOM, LIKE, MODERATE, NOTICE, PATIENCE, READ_HISTORY, Viewer, open_viewer
 
@@ -128,11 +129,12 @@ async def test_what_is_no_pass_or_none_any_more_opens_nothing(running: Running) 
             assert refusal.code == Code.BAD_TOKEN
 
 
-async def test_a_connection_ends_when_the_claims_do_unless_another_pass_comes(running: Running) -> None:
-    async with running(watched()) as node, open_viewer("raw", node.url) as viewer:
-        # Clocks may differ by the leeway; this one has most of it behind it.
-        brief = await node.make_pass("ops", seconds=0.7 - LEEWAY_SECONDS)
-        await enter(viewer, brief.text)
+async def test_a_connection_ends_when_the_claims_do(running: Running, clock: Clock) -> None:
+    async with running(watched()) as node, looking(node, make="raw") as viewer:
+        await viewer.settle()
+        clock.ahead_seconds = int(CONNECTED_SECONDS + LEEWAY_SECONDS) - 60
+        await viewer.settle()
+        clock.ahead_seconds += 60
         assert (await viewer.until_gone()).code == Close.TOKEN_EXPIRED
 
 

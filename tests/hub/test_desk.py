@@ -200,12 +200,15 @@ async def test_what_goes_with_a_viewer_goes_with_its_edge_unless_that_comes_back
             edge = harness.edge(name)
             await edge.open(ROOM)
             ask(edge, Change(number + 1, 0, "attribute", name, {"value": 1}, on_leave=True), name, "viewer")
-            edge.send(Notable(ROOM, Author(name), Standing("host"), f"session-{name}", True))
+            notable = Notable(ROOM, Author(name), Standing("host"), f"session-{name}", True)
+            edge.send(notable)
             await settle()
             edge.end.close()
             await settle()
             if back:
-                await (harness.edge(name)).open(ROOM)
+                again = harness.edge(name)
+                await again.open(ROOM)
+                again.send(notable)
         await trio.sleep(30)
         assert [key for _, key, value, _ in states(watcher) if value is None] == ["two"]
         presence = [(event[1][0], event[2]) for event in watcher.events() if event[0] == EventKind.PRESENCE]
