@@ -131,7 +131,8 @@ class GiftEvent(Struct, array_like=True, frozen=True, tag=8, gc=False):
     :ivar combo: entry of the first gift of the combo that this belongs to: the same giver, gift and receiver, each within
         ``combo_ms`` of the one before; its own entry if it is the first.
     :ivar combo_count: of the combo so far, this included.
-    :ivar given: all that the giver has given in this ``stream`` in this room, corrections included.
+    :ivar given: all that the giver has given in this ``stream`` in this room, corrections included. Several nodes publish each
+        in its own time: of a giver's events the one with the greatest ``entry`` holds.
     :ivar stream: name of the broadcast, if it has one (``life``).
     """
 
