@@ -12,8 +12,10 @@ from contextlib import AsyncExitStack
 import pytest
 import trio
 
+from engine.brokers.base import Pending
 from engine.errors import Close
 from engine.node import Node, open_node
+from engine.schema import MSGPACK, Author, CommentEvent
 from engine.ws import Opcode, client_frame
 
 from .conftest import Running
@@ -22,6 +24,7 @@ from .transports import ABNORMAL, Gone
 from .viewers import PATIENCE, Viewer, open_viewer
 
 ROOM = "慢"
+BATCH = 34
 SMALL = {"send_buffer_bytes": 4096}
 PACE = 20
 """Comments between looks at the one who keeps up: who is to be slow is slow, the others are not."""
@@ -137,11 +140,12 @@ async def test_half_a_frame_that_must_leave_the_log_closes_its_viewer(running: R
         await slow.join(ROOM)
         await other.join(ROOM)
         session = slow.session
+        before = other.told.count(BATCH)
         # All at once, so that they are one frame of which half is certainly stuck.
-        async with trio.open_nursery() as nursery:
-            for number in range(MANY):
-                nursery.start_soon(node.comment, ROOM, text(number))
+        comments = [CommentEvent(Author("server"), 0, text(number)) for number in range(MANY)]
+        await node.publish_many([(ROOM, Pending(MSGPACK.encode(each))) for each in comments])
         await other.until_offset(MANY)
+        assert other.told.count(BATCH) == before + 1
         assert node.statistics().edge.laggards == 1
         head = MANY
         with trio.fail_after(PATIENCE):
