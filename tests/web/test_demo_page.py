@@ -145,6 +145,8 @@ def test_two_hundred_events_a_second_in_a_few_dozen_rows(theatre: Theatre) -> No
 def test_who_scrolls_back_is_left_alone_and_returns(theatre: Theatre) -> None:
     page = theatre.enter()
     reach(page, theatre.say(200))
+    # What is not drawn yet would be new to whoever stands still.
+    until(page, "评论 199")
     page.evaluate("document.querySelector('#stream').scrollTop = -300")
     page.locator("#pill").wait_for()
     row = "[...document.querySelectorAll('.row')].find(row => row.textContent.includes(text))"
@@ -204,6 +206,7 @@ def test_who_comes_back_to_where_it_left_follows_again_however_much_was_said(the
 def test_a_slow_machine_brings_back_who_scrolls_down_while_others_talk(theatre: Theatre) -> None:
     page, over = theatre.enter(), threading.Event()
     reach(page, theatre.say(200))
+    until(page, "评论 199")
 
     def talk() -> None:
         while not over.is_set():
