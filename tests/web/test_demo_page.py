@@ -373,12 +373,20 @@ def test_gifts_combos_and_who_gave_most(theatre: Theatre) -> None:
     assert page.evaluate("document.activeElement.id") == "gift"
 
 
-def test_a_red_packet_from_its_countdown_to_its_end(theatre: Theatre) -> None:
+def test_a_red_packet_that_waits_counts_down_and_cannot_be_opened(theatre: Theatre) -> None:
+    page = theatre.enter()
+    theatre.act(lambda room: room.red_packet("boss", 100, 2, opens_seconds=600.0, key=theatre.room))
+    page.locator(".packet[data-state=waits]").wait_for()
+    seal = page.locator(".packet-seal")
+    assert seal.is_disabled()
+    left = seal.inner_text()
+    assert left.startswith(("10:00", "9:"))
+    until_holds(page, "left => document.querySelector('.packet-seal').textContent !== left", left)
+
+
+def test_a_red_packet_from_its_opening_to_its_end(theatre: Theatre) -> None:
     page, other = theatre.enter(), theatre.enter("小红")
     theatre.act(lambda room: room.red_packet("boss", 100, 2, opens_seconds=1.2, text="恭喜发财", key=theatre.room))
-    seal = page.locator(".packet-seal")
-    page.locator(".packet[data-state=waits]").wait_for()
-    assert seal.is_disabled()
     for each in (page, other):
         each.locator(".packet[data-state=open]").wait_for()
         each.click(".packet-seal")
