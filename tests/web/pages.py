@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from engine.embedding.thread import Running
 from engine.web import Asset, sdk_files
 
-__all__ = ["PATIENCE_MS", "Hall", "open_browser", "reach", "serve_files"]
+__all__ = ["PATIENCE_MS", "Hall", "open_browser", "reach", "serve_files", "still"]
 
 PATIENCE_MS = 20_000
 """Milliseconds that anything may take on a machine that is busy."""
@@ -142,3 +142,14 @@ def reach(page: Page, offset: int) -> None:
     page.wait_for_function("last => offsets.at(-1) >= last", arg=offset)
     seen = page.evaluate("offsets")
     assert seen == list(range(1, len(seen) + 1))
+
+
+def still(page: Page) -> None:
+    """Wait until nothing moves: what is half-way from one colour to another is nothing's colour. What one movement ends may
+    begin the next, as where a colour is inherited."""
+    page.evaluate("""async () => {
+        while (document.getAnimations().length) {
+            await Promise.all(document.getAnimations().map((each) => each.finished.catch(() => {})));
+            await new Promise(requestAnimationFrame);
+        }
+    }""")

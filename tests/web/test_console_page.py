@@ -19,16 +19,11 @@ from engine.schema import CONSOLE
 from engine.settings import LimitSettings
 
 from .console_pages import KEY, PHONE, WIDE, Desk, Guest, House, at_room, go, open_house
-from .pages import PATIENCE_MS, open_browser
+from .pages import PATIENCE_MS, open_browser, still
 
 pytestmark = pytest.mark.browser
 _NUMBERS = count(1)
 HOSTILE = "<img src=x onerror=alert(1)>"
-STILL = """async () => {
-    while (document.getAnimations().length) {
-        await Promise.all(document.getAnimations().map((each) => each.finished.catch(() => {})));
-    }
-}"""
 expect.set_options(timeout=PATIENCE_MS)
 
 
@@ -452,8 +447,7 @@ def test_money_is_shown(desk: Desk, house: House, room: str) -> None:
 
 
 def violations(page: Page, axe: Axe) -> list[Any]:
-    # Colours change over a moment; what is half-way is nothing's colour.
-    page.evaluate(STILL)
+    still(page)
     found = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
     serious = [each for each in found if each["impact"] in ("serious", "critical")]
     return [(each["id"], [node["html"] for node in each["nodes"]]) for each in serious]

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, WebSocketRoute
 from engine.embedding.thread import Running
 
 from .demo_pages import PHONE, WIDE, Theatre, open_theatre, until_holds
-from .pages import open_browser
+from .pages import open_browser, still
 
 pytestmark = pytest.mark.browser
 _NUMBERS = count(1)
@@ -496,8 +496,7 @@ def test_axe_finds_nothing_serious(theatre: Theatre, viewport: dict[str, int]) -
         page.evaluate("document.querySelector('#language').click()")
         for _ in range(2):
             page.evaluate("document.querySelector('#theme').click()")
-            # Colours change over a moment; what is half-way is nothing's colour.
-            page.evaluate("Promise.all(document.getAnimations().map(each => each.finished.catch(() => {})))")
+            still(page)
             found = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
             serious = [each for each in found if each["impact"] in ("serious", "critical")]
             assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in serious] == []
