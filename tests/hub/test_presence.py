@@ -64,6 +64,20 @@ def written(harness: Harness) -> bool:
     return record is not None and field_of(USER) in record.fields
 
 
+async def parted_and_back(harness: Harness) -> tuple[FakeEdge, FakeEdge]:
+    """Another edge, and one that has lost its link with the host there and has another; it has said nothing of the host."""
+    witness, edge = harness.edge("witness"), harness.edge("edge")
+    for each in (witness, edge):
+        await each.open(ROOM)
+    edge.send(host(True))
+    assert await told(witness) == [True]
+    edge.end.close()
+    await settle()
+    again = harness.edge("edge")
+    await again.open(ROOM)
+    return witness, again
+
+
 async def test_who_goes_before_the_coming_is_known_has_gone(autojump_clock: MockClock) -> None:
     async with open_hub(broker=LateBroker) as harness:
         edge = harness.edge("edge")
@@ -125,15 +139,7 @@ async def test_what_stays_unknown_for_long_holds_nobody_up(autojump_clock: MockC
 
 async def test_who_leaves_while_the_link_is_broken_has_gone_when_it_is_back(autojump_clock: MockClock) -> None:
     async with open_hub() as harness:
-        witness, edge = harness.edge("witness"), harness.edge("edge")
-        for each in (witness, edge):
-            await each.open(ROOM)
-        edge.send(host(True))
-        assert await told(witness) == [True]
-        edge.end.close()
-        await settle()
-        again = harness.edge("edge")
-        await again.open(ROOM)
+        witness, _ = await parted_and_back(harness)
         assert await told(witness) == [True]
         await trio.sleep(RETURN_SECONDS)
         assert await told(witness) == [True, False]
@@ -142,15 +148,7 @@ async def test_who_leaves_while_the_link_is_broken_has_gone_when_it_is_back(auto
 
 async def test_who_is_there_still_when_the_link_is_back_was_never_gone(autojump_clock: MockClock) -> None:
     async with open_hub() as harness:
-        witness, edge = harness.edge("witness"), harness.edge("edge")
-        for each in (witness, edge):
-            await each.open(ROOM)
-        edge.send(host(True))
-        assert await told(witness) == [True]
-        edge.end.close()
-        await settle()
-        again = harness.edge("edge")
-        await again.open(ROOM)
+        witness, again = await parted_and_back(harness)
         again.send(host(True))
         await trio.sleep(2 * RETURN_SECONDS)
         assert await told(witness) == [True]
